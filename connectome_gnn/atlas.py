@@ -1,0 +1,207 @@
+"""A brain atlas: which row of a connectome is which region, and where that region lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from connectome_gnn.edges import edge_indices, n_edges_of
+from connectome_gnn.errors import ConnectomeError
+
+__all__ = ["Atlas", "AtlasMatch"]
+
+UNKNOWN = "n/a"
+
+
+@dataclass(frozen=True)
+class AtlasMatch:
+    """How another atlas's regions compare with this one's, by label.
+
+    Attributes
+    ----------
+    missing : labels of this atlas that the other lacks.
+    extra : labels of the other atlas that this one lacks.
+    order : (R,) for each region of this atlas its row in the other, or None where regions are missing.
+    """
+
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    order: NDArray[np.intp] | None
+
+    @property
+    def same(self) -> bool:
+        """Whether both atlases list the same regions in the same order."""
+        return self.order is not None and not self.extra and bool((self.order == np.arange(len(self.order))).all())
+
+    def describe(self) -> str:
+        """What differs, in half a sentence."""
+        if self.same:
+            return "the same regions in the same order"
+        parts = []
+        for name, labels in (("missing", self.missing), ("extra", self.extra)):
+            if labels:
+                shown = ", ".join(repr(label) for label in labels[:3]) + (", ..." if len(labels) > 3 else "")
+                parts.append(f"{len(labels)} {name} ({shown})")
+        return "; ".join(parts) or "the same regions in another order"
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """Regions of a brain atlas, in the order of the connectome's rows.
+
+    Parameters
+    ----------
+    labels : (R,) unique region names.
+    hemisphere : (R,) of ``"L"``, ``"R"`` or ``"n/a"``; None where unknown throughout.
+    network : (R,) name of the functional system or lobe, ``"n/a"`` where unknown; None where unknown throughout.
+    xyz : (R, 3) centroids in MNI space, mm, NaN where unknown; None where unknown throughout.
+    name : name of the atlas.
+
+    Raises
+    ------
+    ConnectomeError
+        If a label is empty or occurs twice, or an array's length differs from the number of labels.
+    """
+
+    labels: tuple[str, ...]
+    hemisphere: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    xyz: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    name: str = ""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        hemisphere: Sequence[str] | None = None,
+        network: Sequence[str] | None = None,
+        xyz: ArrayLike | None = None,
+        name: str = "",
+    ) -> None:
+        names = tuple(str(label) for label in labels)
+        if len(names) < 2:
+            raise ConnectomeError(f"an atlas needs at least 2 regions, got {len(names)}")
+        empty = [row for row, label in enumerate(names) if not label.strip() or label == UNKNOWN]
+        if empty:
+            raise ConnectomeError(f"every region needs a label, row {empty[0] + 1} of the atlas has none")
+        repeated = pd.Index(names)[pd.Index(names).duplicated()]
+        if len(repeated):
+            raise ConnectomeError(f"region labels must be unique, {repeated[0]!r} occurs more than once in the atlas")
+        coordinates = np.full((len(names), 3), np.nan) if xyz is None else np.array(xyz, dtype=np.float64)
+        if coordinates.shape != (len(names), 3):
+            raise ConnectomeError(f"expected coordinates of shape ({len(names)}, 3) in mm, got {coordinates.shape}")
+        coordinates.setflags(write=False)
+        columns = {}
+        for column, values in (("hemisphere", hemisphere), ("network", network)):
+            filled = (UNKNOWN,) * len(names) if values is None else tuple(_known(value) for value in values)
+            if len(filled) != len(names):
+                raise ConnectomeError(f"expected a {column} for each of {len(names)} regions, got {len(filled)}")
+            columns[column] = filled
+        wrong = set(columns["hemisphere"]) - {"L", "R", UNKNOWN}
+        if wrong:
+            raise ConnectomeError(f"a hemisphere is 'L', 'R' or 'n/a', got {sorted(wrong)[0]!r}")
+        object.__setattr__(self, "labels", names)
+        object.__setattr__(self, "hemisphere", columns["hemisphere"])
+        object.__setattr__(self, "network", columns["network"])
+        object.__setattr__(self, "xyz", coordinates)
+        object.__setattr__(self, "name", name)
+
+    @property
+    def n_regions(self) -> int:
+        """Number of regions R."""
+        return len(self.labels)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of undirected edges E = R (R - 1) / 2."""
+        return n_edges_of(self.n_regions)
+
+    @property
+    def has_coordinates(self) -> bool:
+        """Whether every region's centroid is known."""
+        return bool(np.isfinite(self.xyz).all())
+
+    def __len__(self) -> int:
+        return self.n_regions
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Atlas):
+            return NotImplemented
+        return (
+            self.labels == other.labels
+            and self.hemisphere == other.hemisphere
+            and self.network == other.network
+            and np.array_equal(self.xyz, other.xyz, equal_nan=True)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Atlas({self.name or 'unnamed'}, {self.n_regions} regions, coordinates {'known' if self.has_coordinates else 'incomplete'})"
+
+    def distances(self) -> NDArray[np.float64]:
+        """Euclidean distances between centroids, (R, R), mm; NaN where a coordinate is unknown."""
+        return np.sqrt(((self.xyz[:, None] - self.xyz[None]) ** 2).sum(-1))
+
+    def edge_distances(self) -> NDArray[np.float64]:
+        """Euclidean length of every edge, (E,), mm; NaN where a coordinate is unknown."""
+        rows, columns = edge_indices(self.n_regions)
+        return np.sqrt(((self.xyz[rows] - self.xyz[columns]) ** 2).sum(-1))
+
+    def match(self, other: Atlas) -> AtlasMatch:
+        """Compare another atlas with this one, region by region, by label."""
+        rows = {label: row for row, label in enumerate(other.labels)}
+        missing = tuple(label for label in self.labels if label not in rows)
+        extra = tuple(sorted(set(other.labels) - set(self.labels)))
+        order = None if missing else np.array([rows[label] for label in self.labels], dtype=np.intp)
+        return AtlasMatch(missing, extra, order)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The atlas as a table with columns label, hemisphere, network, x, y, z."""
+        table = pd.DataFrame({"label": self.labels, "hemisphere": self.hemisphere, "network": self.network})
+        return table.assign(**dict(zip("xyz", self.xyz.T, strict=True)))
+
+    @classmethod
+    def from_frame(cls, table: pd.DataFrame, name: str = "", source: str = "the atlas table") -> Atlas:
+        """An atlas from a table with a column ``label`` and, where known, hemisphere, network, x, y, z."""
+        if "label" not in table:
+            raise ConnectomeError(f"{source} needs a column 'label', it has {list(map(str, table.columns))}")
+        if table["label"].isna().any():
+            row = int(np.flatnonzero(table["label"].isna())[0])
+            raise ConnectomeError(f"{source}: every region needs a label, row {row + 1} has none")
+        xyz = None
+        if {"x", "y", "z"} <= set(table.columns):
+            try:
+                xyz = table[["x", "y", "z"]].apply(pd.to_numeric).to_numpy(np.float64)
+            except (ValueError, TypeError) as error:
+                raise ConnectomeError(f"{source}: coordinates x, y, z must be numbers in mm or n/a ({error})") from error
+        columns = {c: table[c].tolist() for c in ("hemisphere", "network") if c in table}
+        try:
+            return cls(table["label"].astype(str).tolist(), columns.get("hemisphere"), columns.get("network"), xyz, name)
+        except ConnectomeError as error:
+            raise ConnectomeError(f"{source}: {error}") from error
+
+    @classmethod
+    def load(cls, path: str | Path, name: str = "") -> Atlas:
+        """Read an ``atlas.tsv`` (columns label, hemisphere, network, x, y, z; n/a = unknown)."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no atlas table at {path}; expected a tab-separated file with a column 'label'")
+        try:
+            table = pd.read_csv(path, sep="\t", dtype={"label": str, "hemisphere": str, "network": str}, na_values=[UNKNOWN], keep_default_na=False)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ConnectomeError(f"{path} is not a tab-separated table ({error})") from error
+        return cls.from_frame(table, name or path.stem, str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write the atlas as ``atlas.tsv``; the inverse of :meth:`load`."""
+        self.to_frame().to_csv(path, sep="\t", index=False, na_rep=UNKNOWN)
+
+
+def _known(value: object) -> str:
+    return UNKNOWN if value is None or value != value or str(value) == "" else str(value)
