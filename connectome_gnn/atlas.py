@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome_gnn.edges import edge_indices, n_edges_of
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.tables import read_table
 
 __all__ = ["Atlas", "AtlasMatch"]
 
 UNKNOWN = "n/a"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AtlasMatch:
     """How another atlas's regions compare with this one's, by label.
 
@@ -50,7 +52,7 @@ class AtlasMatch:
         return "; ".join(parts) or "the same regions in another order"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Atlas:
     """Regions of a brain atlas, in the order of the connectome's rows.
 
@@ -65,14 +67,15 @@ class Atlas:
     Raises
     ------
     ConnectomeError
-        If a label is empty or occurs twice, or an array's length differs from the number of labels.
+        If there are fewer than two regions, a label is empty or occurs twice, an array's length differs from the number of labels, a
+        hemisphere is something else, or a coordinate no finite number.
     """
 
     labels: tuple[str, ...]
-    hemisphere: tuple[str, ...] = ()
-    network: tuple[str, ...] = ()
-    xyz: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
-    name: str = ""
+    hemisphere: tuple[str, ...]
+    network: tuple[str, ...]
+    xyz: NDArray[np.float64]
+    name: str
 
     def __init__(
         self,
@@ -82,28 +85,25 @@ class Atlas:
         xyz: ArrayLike | None = None,
         name: str = "",
     ) -> None:
-        names = tuple(str(label) for label in labels)
+        names = tuple(_known(label) for label in labels)
         if len(names) < 2:
             raise ConnectomeError(f"an atlas needs at least 2 regions, got {len(names)}")
-        empty = [row for row, label in enumerate(names) if not label.strip() or label == UNKNOWN]
-        if empty:
-            raise ConnectomeError(f"every region needs a label, row {empty[0] + 1} of the atlas has none")
+        if UNKNOWN in names:
+            raise ConnectomeError(f"every region needs a label, region {names.index(UNKNOWN) + 1} of the atlas has none")
         repeated = pd.Index(names)[pd.Index(names).duplicated()]
         if len(repeated):
             raise ConnectomeError(f"region labels must be unique, {repeated[0]!r} occurs more than once in the atlas")
-        coordinates = np.full((len(names), 3), np.nan) if xyz is None else np.array(xyz, dtype=np.float64)
-        if coordinates.shape != (len(names), 3):
-            raise ConnectomeError(f"expected coordinates of shape ({len(names)}, 3) in mm, got {coordinates.shape}")
-        coordinates.setflags(write=False)
         columns = {}
         for column, values in (("hemisphere", hemisphere), ("network", network)):
             filled = (UNKNOWN,) * len(names) if values is None else tuple(_known(value) for value in values)
             if len(filled) != len(names):
                 raise ConnectomeError(f"expected a {column} for each of {len(names)} regions, got {len(filled)}")
             columns[column] = filled
-        wrong = set(columns["hemisphere"]) - {"L", "R", UNKNOWN}
-        if wrong:
-            raise ConnectomeError(f"a hemisphere is 'L', 'R' or 'n/a', got {sorted(wrong)[0]!r}")
+        for label, side in zip(names, columns["hemisphere"], strict=True):
+            if side not in ("L", "R", UNKNOWN):
+                raise ConnectomeError(f"a hemisphere is 'L', 'R' or 'n/a', region {label!r} has {side!r}")
+        coordinates = np.full((len(names), 3), np.nan) if xyz is None else _coordinates(xyz, names)
+        coordinates.setflags(write=False)
         object.__setattr__(self, "labels", names)
         object.__setattr__(self, "hemisphere", columns["hemisphere"])
         object.__setattr__(self, "network", columns["network"])
@@ -170,38 +170,56 @@ class Atlas:
     def from_frame(cls, table: pd.DataFrame, name: str = "", source: str = "the atlas table") -> Atlas:
         """An atlas from a table with a column ``label`` and, where known, hemisphere, network, x, y, z."""
         if "label" not in table:
-            raise ConnectomeError(f"{source} needs a column 'label', it has {list(map(str, table.columns))}")
-        if table["label"].isna().any():
-            row = int(np.flatnonzero(table["label"].isna())[0])
-            raise ConnectomeError(f"{source}: every region needs a label, row {row + 1} has none")
-        xyz = None
-        if {"x", "y", "z"} <= set(table.columns):
-            try:
-                xyz = table[["x", "y", "z"]].apply(pd.to_numeric).to_numpy(np.float64)
-            except (ValueError, TypeError) as error:
-                raise ConnectomeError(f"{source}: coordinates x, y, z must be numbers in mm or n/a ({error})") from error
-        columns = {c: table[c].tolist() for c in ("hemisphere", "network") if c in table}
+            raise ConnectomeError(f"{source} needs a column 'label', it has {', '.join(repr(str(name)) for name in table.columns)}")
+        axes = [axis for axis in "xyz" if axis in table]
+        if axes and len(axes) < 3:
+            raise ConnectomeError(f"{source} has coordinates {', '.join(axes)} only; expected x, y and z, or none of them")
+        columns = {name: table[name].tolist() for name in ("hemisphere", "network") if name in table}
         try:
-            return cls(table["label"].astype(str).tolist(), columns.get("hemisphere"), columns.get("network"), xyz, name)
+            xyz = table[axes].to_numpy(object) if axes else None
+            return cls(table["label"].tolist(), columns.get("hemisphere"), columns.get("network"), xyz, name)
         except ConnectomeError as error:
             raise ConnectomeError(f"{source}: {error}") from error
 
     @classmethod
-    def load(cls, path: str | Path, name: str = "") -> Atlas:
-        """Read an ``atlas.tsv`` (columns label, hemisphere, network, x, y, z; n/a = unknown)."""
+    def load(cls, path: str | Path, name: str | None = None) -> Atlas:
+        """Read an ``atlas.tsv`` (columns label, hemisphere, network, x, y, z; n/a = unknown).
+
+        Parameters
+        ----------
+        path : the table.
+        name : name of the atlas; default the file's name without its ending.
+
+        Raises
+        ------
+        FileNotFoundError, ConnectomeError
+            If the table is missing, malformed, or what it lists is no atlas.
+        """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no atlas table at {path}; expected a tab-separated file with a column 'label'")
-        try:
-            table = pd.read_csv(path, sep="\t", dtype={"label": str, "hemisphere": str, "network": str}, na_values=[UNKNOWN], keep_default_na=False)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise ConnectomeError(f"{path} is not a tab-separated table ({error})") from error
-        return cls.from_frame(table, name or path.stem, str(path))
+        table = read_table(path, "a tab-separated atlas table with a column 'label'")
+        return cls.from_frame(table, path.stem if name is None else name, str(path))
 
     def save(self, path: str | Path) -> None:
         """Write the atlas as ``atlas.tsv``; the inverse of :meth:`load`."""
-        self.to_frame().to_csv(path, sep="\t", index=False, na_rep=UNKNOWN)
+        self.to_frame().to_csv(path, sep="\t", index=False, na_rep=UNKNOWN, lineterminator="\n")
 
 
-def _known(value: object) -> str:
-    return UNKNOWN if value is None or value != value or str(value) == "" else str(value)
+def _known(value: Any) -> str:
+    """A table's cell as text, ``"n/a"`` where it is empty or missing."""
+    return UNKNOWN if value is None or pd.isna(value) or not str(value).strip() else str(value)
+
+
+def _coordinates(xyz: ArrayLike, labels: tuple[str, ...]) -> NDArray[np.float64]:
+    """Centroids (R, 3) from numbers or a table's cells, NaN where unknown."""
+    cells = np.array(xyz, dtype=object)
+    if cells.shape != (len(labels), 3):
+        raise ConnectomeError(f"expected coordinates of shape ({len(labels)}, 3) in mm, got {cells.shape}")
+    coordinates = np.full(cells.shape, np.nan)
+    for (region, axis), cell in np.ndenumerate(cells):
+        try:
+            coordinates[region, axis] = np.nan if _known(cell) == UNKNOWN else float(cell)
+        except (ValueError, TypeError):
+            coordinates[region, axis] = np.inf
+        if np.isinf(coordinates[region, axis]):
+            raise ConnectomeError(f"coordinates are numbers in mm or n/a, {'xyz'[axis]} of region {labels[region]!r} is {str(cell)!r}")
+    return coordinates

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from connectome_gnn import native
+from connectome_gnn import native, splits
 from connectome_gnn.atlas import Atlas
-from connectome_gnn.edges import Scale, edge_indices, n_edges_of, to_matrices
+from connectome_gnn.columns import listed
+from connectome_gnn.edges import Scale, edge_indices, to_matrices
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.tables import people_table
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -23,6 +24,8 @@ __all__ = ["Cohort"]
 
 KINDS = ("observed", "expected", "sample")
 BATCH = 512
+ROUNDING = 1e-6
+"""How far beyond 1 rounding may carry a correlation."""
 
 
 class Cohort:
@@ -48,7 +51,8 @@ class Cohort:
     Raises
     ------
     ConnectomeError
-        If shapes, people or atlas do not fit together, or a weight is NaN, infinite, negative (unsigned) or beyond 1 (signed).
+        If there are no people, shapes, people or atlas do not fit together, or a weight is NaN, infinite, negative (unsigned) or
+        beyond 1 (signed).
     """
 
     def __init__(
@@ -68,9 +72,13 @@ class Cohort:
     ) -> None:
         if kind not in KINDS:
             raise ConnectomeError(f"a cohort's kind is one of {', '.join(KINDS)}, got {kind!r}")
+        if not isinstance(phenotypes, pd.DataFrame):
+            raise TypeError(f"cohort {name!r}: expected phenotypes as a pandas DataFrame, got {type(phenotypes).__name__}")
+        if not isinstance(atlas, Atlas):
+            raise TypeError(f"cohort {name!r}: expected an Atlas, got {type(atlas).__name__}")
         self._stored: NDArray = weights if isinstance(weights, np.ndarray) else np.asarray(weights)
         self._rows: NDArray[np.intp] | None = None
-        self.phenotypes = _people(phenotypes)
+        self.phenotypes = people_table(phenotypes)
         self.atlas = atlas
         self.measure = str(measure)
         self.signed = bool(signed)
@@ -84,6 +92,10 @@ class Cohort:
                 f"cohort {name!r}: expected weights of shape (people, {atlas.n_edges}) for the {atlas.n_regions} regions of the atlas, "
                 f"got {self._stored.shape}; give the upper triangle without the diagonal"
             )
+        if self._stored.dtype.kind not in "fiu":
+            raise ConnectomeError(f"cohort {name!r}: expected weights that are real numbers, got {self._stored.dtype}")
+        if len(self._stored) == 0:
+            raise ConnectomeError(f"cohort {name!r} has no people; expected at least one connectome")
         if len(self._stored) != len(self.phenotypes):
             raise ConnectomeError(
                 f"cohort {name!r}: {len(self._stored)} connectomes but {len(self.phenotypes)} rows of phenotypes; every person needs both"
@@ -130,10 +142,18 @@ class Cohort:
         return f"Cohort({self.name!r}, {self.n_people} {self.kind}, {self.n_regions} regions, {self.measure}, {self.phenotypes.shape[1]} phenotypes)"
 
     def read(self, rows: slice | ArrayLike) -> NDArray:
-        """Weights of some rows, (n, E), read from the memory map without touching the others."""
-        if self._rows is None:
-            return self._stored[rows if isinstance(rows, slice) else np.asarray(rows)]
-        return self._stored[self._rows[rows if isinstance(rows, slice) else np.asarray(rows)]]
+        """Weights of some rows (a slice, positions or a boolean mask), (n, E), read from the memory map without touching the others."""
+        if self._rows is None and isinstance(rows, slice):
+            return self._stored[rows]
+        positions = self._positions(rows)
+        return self._stored[positions if self._rows is None else self._rows[positions]]
+
+    def _positions(self, rows: slice | ArrayLike) -> NDArray[np.intp]:
+        """Row numbers, (n,), of a slice, positions or a boolean mask."""
+        if isinstance(rows, slice):
+            return np.arange(self.n_people)[rows]
+        asked = np.atleast_1d(np.asarray(rows))
+        return np.arange(self.n_people)[asked if asked.size else asked.astype(np.intp)]
 
     def batches(self, size: int = BATCH) -> Iterator[tuple[slice, NDArray]]:
         """Slices of rows and their weights (n, E), ``size`` people at a time."""
@@ -153,11 +173,16 @@ class Cohort:
     # --- people ------------------------------------------------------------------------------------------------------
 
     def take(self, rows: slice | ArrayLike) -> Cohort:
-        """The cohort of some rows (positions, a boolean mask or a slice), in that order; the weights are not copied."""
-        positions = np.arange(self.n_people)[rows if isinstance(rows, slice) else np.asarray(rows)]
-        return self._with_rows(positions)
+        """The cohort of some rows (positions, a boolean mask or a slice), in that order; the weights are not copied.
 
-    def _with_rows(self, positions: NDArray[np.intp]) -> Cohort:
+        Raises
+        ------
+        ConnectomeError
+            If no row is asked for.
+        """
+        positions = self._positions(rows)
+        if len(positions) == 0:
+            raise ConnectomeError(f"cohort {self.name!r}: no rows were selected; a cohort has at least one person")
         part = object.__new__(Cohort)
         part.__dict__.update(self.__dict__)
         part._rows = positions if self._rows is None else self._rows[positions]
@@ -172,67 +197,56 @@ class Cohort:
         Parameters
         ----------
         groups : a column of the participants table; default ``family_id`` where there is one, otherwise the person.
-            People without a value are units of their own.
+            People without a value are units of their own; the rows of one person are together whatever the column says.
         """
-        if groups is not None and groups not in self.phenotypes:
-            raise ConnectomeError(f"cohort {self.name!r} has no column {groups!r} to keep people together by")
         column = groups or ("family_id" if "family_id" in self.phenotypes else None)
-        person = pd.Series(self.ids, dtype=object).map(lambda i: f"person {i}")
-        if column is not None:
-            label = self.phenotypes[column].reset_index(drop=True)
-            person = person.where(label.isna(), label.map(lambda g: f"group {g}"))
-        return pd.factorize(person)[0].astype(np.intp)
+        return splits.units_of(self.ids, None if column is None else self._column(column, "keep people together by"))
 
     def split(self, fraction: float = 0.8, seed: int = 0, stratify: str | None = None, groups: str | None = None) -> tuple[Cohort, Cohort]:
         """Split people at random into two cohorts; a person, or a unit of ``groups``, is never in both.
 
         Parameters
         ----------
-        fraction : share of people in the first cohort, in (0, 1).
+        fraction : share of people in the first cohort, in (0, 1): exact to the nearest person, or to half a unit where units are larger.
         seed : seed of the draw.
-        stratify : a phenotype whose distribution both parts should share (numbers with many values by fifths).
+        stratify : a phenotype whose distribution both parts should share, to within a person a level (numbers with many values by
+            fifths; a unit goes by its first person).
         groups : column of people who belong together; default ``family_id`` where there is one.
 
         Returns
         -------
         first, second : Cohort, rows in their original order.
+
+        Raises
+        ------
+        ConnectomeError
+            If the fraction is not between 0 and 1, a column does not exist, or there is only one unit.
         """
-        if not 0 < fraction < 1:
-            raise ConnectomeError(f"split needs a fraction between 0 and 1, got {fraction}")
-        units = self.units(groups)
-        n_units = int(units.max()) + 1
-        if n_units < 2:
-            raise ConnectomeError(f"cohort {self.name!r} has one person or group of people, which cannot be split")
-        generator = np.random.default_rng(seed)
-        strata = np.zeros(n_units, np.intp) if stratify is None else self._strata(stratify)[np.unique(units, return_index=True)[1]]
-        order = generator.permutation(n_units)
-        # Within a stratum units go by their random order; the rank, as a share of the stratum, decides, so every stratum is cut alike.
-        place = np.empty(n_units)
-        for stratum in np.unique(strata):
-            members = order[strata[order] == stratum]
-            place[members] = (np.arange(len(members)) + generator.random()) / len(members)
-        n_first = min(max(round(fraction * n_units), 1), n_units - 1)
-        first = np.zeros(n_units, bool)
-        first[np.argsort(place, kind="stable")[:n_first]] = True
-        chosen = first[units]
-        return self.take(np.flatnonzero(chosen)), self.take(np.flatnonzero(~chosen))
+        strata = None if stratify is None else splits.strata_of(self._column(stratify, "stratify by"))
+        try:
+            first = splits.draw_part(self.ids, self.units(groups), fraction, seed, strata)
+        except ConnectomeError as error:
+            raise ConnectomeError(f"cohort {self.name!r}: {error}") from error
+        return self.take(first), self.take(~first)
 
     def folds(self, k: int = 5, seed: int = 0, groups: str | None = None) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Rows of training and test people of each of ``k`` folds; units of people (see :meth:`units`) are never divided."""
-        units = self.units(groups)
-        n_units = int(units.max()) + 1
-        if not 2 <= k <= n_units:
-            raise ConnectomeError(f"expected between 2 and {n_units} folds for {n_units} people or groups of people, got {k}")
-        fold = (np.random.default_rng(seed).permutation(n_units) % k)[units]
+        """Rows of training and test people of each of ``k`` folds; units of people (see :meth:`units`) are never divided.
+
+        Raises
+        ------
+        ConnectomeError
+            If ``k`` is below 2 or above the number of units, or the column ``groups`` does not exist.
+        """
+        try:
+            fold = splits.draw_folds(self.units(groups), k, seed)
+        except ConnectomeError as error:
+            raise ConnectomeError(f"cohort {self.name!r}: {error}") from error
         return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(k)]
 
-    def _strata(self, column: str) -> NDArray[np.intp]:
-        if column not in self.phenotypes:
-            raise ConnectomeError(f"cohort {self.name!r} has no phenotype {column!r} to stratify by")
-        values = self.phenotypes[column].reset_index(drop=True)
-        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 10:
-            values = pd.qcut(values, 5, labels=False, duplicates="drop")
-        return pd.factorize(values.astype(object))[0].astype(np.intp)
+    def _column(self, name: str, purpose: str) -> pd.Series:
+        if name not in self.phenotypes:
+            raise ConnectomeError(f"cohort {self.name!r} has no column {name!r} to {purpose}; it has {listed(map(str, self.phenotypes)) or 'none'}")
+        return self.phenotypes[name]
 
     # --- graphs ------------------------------------------------------------------------------------------------------
 
@@ -243,7 +257,15 @@ class Cohort:
         ----------
         threshold : an edge belongs to the backbone when at least this share of people have it (Roberts et al. 2017, consistency).
         density : keep only the strongest of those, by mean absolute weight on the modelling scale, up to this share of all edges.
+
+        Raises
+        ------
+        ConnectomeError
+            If ``threshold`` or ``density`` is no share.
         """
+        for what, share in (("threshold", threshold), ("density", density)):
+            if share is not None and not 0 <= share <= 1:
+                raise ConnectomeError(f"a backbone's {what} is a share between 0 and 1, got {share}")
         present, strength = np.zeros(self.n_edges), np.zeros(self.n_edges)
         for _, values in self.modelled():
             present += (values != 0).sum(0)
@@ -262,12 +284,14 @@ class Cohort:
         Parameters
         ----------
         backbone : (R, R) edges to keep; default every edge that anybody in the cohort has, so that
-            :meth:`from_graphs` gives the cohort back exactly.
+            :meth:`from_graphs` gives the cohort back exactly (weights as float32).
 
         Returns
         -------
-        graphs : list of ``Data`` with x (R, F) region features, edge_index (2, M) both directions, edge_attr (M, 1) weights,
-            phenotypes (1, P) float64 (codes of levels by their order, NaN = missing), participant_id.
+        graphs : list of ``Data`` with x (R, F) float32 region features, edge_index (2, M) both directions, sorted, edge_attr (M, 1)
+            float32 weights, phenotypes (1, P) float64 (levels by their position, NaN = missing), participant_id; where the table
+            identifies rows or people further (:data:`~connectome_gnn.phenotypes.KEY_COLUMNS`), identifiers (1, K) likewise.
+            ``graph.cohort`` is what the graphs share. x and edge_index are the same tensors in every graph.
         """
         from connectome_gnn.graphs import cohort_graphs
 
@@ -280,7 +304,12 @@ class Cohort:
         Parameters
         ----------
         graphs : graphs of :meth:`graphs`, or a user's own with the same fields.
-        like : a cohort whose atlas, measure and phenotypes the graphs share; needed where they do not carry it themselves.
+        like : a cohort whose atlas, measure and columns the graphs share; needed where they do not carry it themselves.
+
+        Raises
+        ------
+        ConnectomeError
+            If a graph lacks a field, is of another atlas or measure, not symmetric, has self-loops or an edge twice; names the graph.
         """
         from connectome_gnn.graphs import graphs_cohort
 
@@ -291,27 +320,36 @@ class Cohort:
     def save(self, path: str | Path, force: bool = False) -> Path:
         """Write the native cohort folder (float32); it appears complete or not at all.
 
+        Returns
+        -------
+        path : the folder.
+
         Raises
         ------
         ConnectomeError
-            If the folder exists and ``force`` is not given.
+            If the folder exists and ``force`` is not given, or rows of people are repeated or incomplete (after :meth:`take`).
         """
+        people_table(self.phenotypes, f"cohort {self.name!r}")
         with native.new_folder(path, force) as folder:
             native.write_rows(folder / "connectomes.npy", (self.n_people, self.n_edges), self.read)
-            native.write_participants(self.phenotypes, self.described, folder)
-            self.atlas.save(folder / "atlas.tsv")
-            record = {
-                "name": self.name,
-                "measure": self.measure,
-                "signed": self.signed,
-                "directed": False,
-                "diagonal": False,
-                "kind": self.kind,
-                "atlas": self.atlas.name,
-                **self.info,
-            }
-            (folder / "cohort.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            self.write_tables(folder)
         return Path(path)
+
+    def write_tables(self, folder: Path) -> None:
+        """Write everything of the native cohort folder but the connectomes: participants.tsv and .json, atlas.tsv and cohort.json."""
+        native.write_participants(self.phenotypes, self.described, folder)
+        self.atlas.save(folder / "atlas.tsv")
+        record = {
+            **self.info,
+            "name": self.name,
+            "measure": self.measure,
+            "signed": self.signed,
+            "directed": False,
+            "diagonal": False,
+            "kind": self.kind,
+            "atlas": self.atlas.name,
+        }
+        native.write_json(folder / "cohort.json", record)
 
     @classmethod
     def load(cls, path: str | Path, check: bool = True) -> Cohort:
@@ -338,16 +376,21 @@ class Cohort:
             raise ConnectomeError(f"{path / 'cohort.json'} says directed; expected undirected connectomes")
         atlas = Atlas.load(path / "atlas.tsv", name=str(record.get("atlas", "")))
         weights = native.open_array(path / "connectomes.npy")
+        if weights.ndim == 2 and len(weights) == 0:
+            raise ConnectomeError(f"{path / 'connectomes.npy'} holds no people; expected at least one row")
         if weights.ndim != 2 or weights.shape[1] != atlas.n_edges:
             raise ConnectomeError(
-                f"{path / 'connectomes.npy'}: expected (people, {atlas.n_edges}) for the {atlas.n_regions} regions of atlas.tsv, got {weights.shape}"
+                f"{path / 'connectomes.npy'}: expected (people, {atlas.n_edges}) for the {atlas.n_regions} regions of atlas.tsv, got {weights.shape}; "
+                "give the upper triangle without the diagonal"
             )
         table, described = native.read_participants(path / "participants.tsv")
         if len(table) != len(weights):
-            raise ConnectomeError(f"{path}: connectomes.npy holds {len(weights)} people, participants.tsv {len(table)}; every row needs its other half")
+            raise ConnectomeError(
+                f"{path}: connectomes.npy holds {len(weights)} people, participants.tsv {len(table)}; every person needs a row in both"
+            )
         known = ("name", "measure", "signed", "directed", "diagonal", "kind", "atlas")
         try:
-            return cls(
+            cohort = cls(
                 weights,
                 table,
                 atlas,
@@ -357,51 +400,29 @@ class Cohort:
                 kind=str(record.get("kind", "observed")),
                 described=described,
                 info={key: value for key, value in record.items() if key not in known},
-                check=check,
+                check=False,
             )
         except ConnectomeError as error:
             raise ConnectomeError(f"{path}: {error}") from error
+        try:
+            if check:
+                cohort._check_weights()
+        except ConnectomeError as error:
+            raise ConnectomeError(f"{path / 'connectomes.npy'}: {error}") from error
+        return cohort
 
     def _check_weights(self) -> None:
-        rows, columns = edge_indices(self.n_regions)
+        low = -1 - ROUNDING if self.signed else 0
+        high = 1 + ROUNDING if self.signed else float(np.finfo(np.float32).max)  # what save can write
         for part, weights in self.batches():
-            if np.issubdtype(weights.dtype, np.integer):
-                weights = weights.astype(np.float64)
-            low, high = (weights.min(), weights.max()) if len(weights) else (0, 0)
-            if np.isfinite(low) and np.isfinite(high) and (abs(low) <= 1 and high <= 1 if self.signed else low >= 0):
+            # NaN makes both comparisons false
+            if low <= float(weights.min()) and float(weights.max()) <= high:
                 continue
-            bad = ~np.isfinite(weights) | ((np.abs(weights) > 1) if self.signed else (weights < 0))
-            person, edge = np.argwhere(bad)[0]
+            values = weights.astype(np.float64)
+            person, edge = np.argwhere(~((values >= low) & (values <= high)))[0]
             expected = "correlations between -1 and 1" if self.signed else "finite weights of 0 or more"
+            rows, columns = edge_indices(self.n_regions)
             raise ConnectomeError(
                 f"expected {expected} ({self.measure}), got {weights[person, edge]} for participant {self.ids[part.start + person]!r} between "
-                f"{self.atlas.labels[rows[edge]]!r} and {self.atlas.labels[columns[edge]]!r}"
+                f"{self.atlas.labels[rows[edge]]!r} and {self.atlas.labels[columns[edge]]!r}; correct it, or leave the person out"
             )
-
-
-def _people(table: pd.DataFrame) -> pd.DataFrame:
-    """A participants table indexed by unique text ids (with ``sample``: unique pairs, a person's rows together)."""
-    if "participant_id" in table:
-        table = table.set_index("participant_id")
-    table = table.set_axis(pd.Index([str(i) for i in table.index], name="participant_id", dtype=object), axis=0)
-    repeated_columns = table.columns[table.columns.duplicated()]
-    if len(repeated_columns):
-        raise ConnectomeError(f"the participants table has column {repeated_columns[0]!r} more than once")
-    if "sample" not in table:
-        repeated = table.index[table.index.duplicated()]
-        if len(repeated):
-            raise ConnectomeError(f"participant_id must be unique, {repeated[0]!r} occurs more than once (rows of one person need a column 'sample')")
-        return table
-    try:
-        sample = pd.to_numeric(table["sample"]).to_numpy(np.float64)
-    except (ValueError, TypeError) as error:
-        raise ConnectomeError("column 'sample' counts a person's rows from 0; it holds something else") from error
-    codes = pd.factorize(table.index)[0]
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    if len(starts) != codes.max(initial=-1) + 1:
-        raise ConnectomeError("with a column 'sample' the rows of a person must lie together; sort the table by participant_id")
-    counted = np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes)))
-    if not np.array_equal(sample, counted):
-        row = int(np.flatnonzero(sample != counted)[0])
-        raise ConnectomeError(f"column 'sample' counts a person's rows from 0; participant {table.index[row]!r} has {table['sample'].iloc[row]} in place of {counted[row]}")
-    return table.assign(sample=counted)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import isqrt
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from connectome_gnn.errors import ConnectomeError
 
@@ -33,11 +33,11 @@ def n_regions_of(n_edges: int) -> int:
     ConnectomeError
         If no whole number of regions has that many edges.
     """
-    n_regions = (1 + isqrt(1 + 8 * n_edges)) // 2
-    if n_edges < 1 or n_edges_of(n_regions) != n_edges:
+    n_regions = max((1 + isqrt(1 + 8 * max(n_edges, 0))) // 2, 2)
+    if n_edges_of(n_regions) != n_edges:
         raise ConnectomeError(
             f"expected R(R-1)/2 edges for a whole number of regions R, got {n_edges} (the nearest are "
-            f"{n_edges_of(max(n_regions, 2))} for {max(n_regions, 2)} regions and {n_edges_of(n_regions + 1)} for "
+            f"{n_edges_of(n_regions)} for {n_regions} regions and {n_edges_of(n_regions + 1)} for "
             f"{n_regions + 1}); give the upper triangle without the diagonal"
         )
     return n_regions
@@ -57,7 +57,12 @@ def edge_indices(n_regions: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def to_vectors(matrices: ArrayLike) -> NDArray:
-    """Upper triangles of (..., R, R) matrices as (..., E) edge vectors.
+    """Upper triangles of (..., R, R) matrices as (..., E) edge vectors; the lower triangle and the diagonal are not looked at.
+
+    Raises
+    ------
+    ConnectomeError
+        If the matrices are not square.
 
     See Also
     --------
@@ -73,11 +78,18 @@ def to_vectors(matrices: ArrayLike) -> NDArray:
 def to_matrices(vectors: ArrayLike) -> NDArray:
     """Symmetric (..., R, R) matrices with a zero diagonal from (..., E) edge vectors.
 
+    Raises
+    ------
+    ConnectomeError
+        If E is not R (R - 1) / 2 for a whole number of regions R.
+
     See Also
     --------
     to_vectors : the inverse.
     """
     array = np.asarray(vectors)
+    if array.ndim == 0:
+        raise ConnectomeError(f"expected edge vectors (..., E), got the single value {array}")
     n_regions = n_regions_of(array.shape[-1])
     rows, columns = edge_indices(n_regions)
     matrices = np.zeros((*array.shape[:-1], n_regions, n_regions), array.dtype)
@@ -87,21 +99,20 @@ def to_matrices(vectors: ArrayLike) -> NDArray:
 
 
 def to_lengths(weights: ArrayLike) -> NDArray:
-    """Topological length 1 / w of every edge; absent edges (w = 0) are infinitely long.
+    """Topological length 1 / w of every edge, same shape, float32 or float64; absent edges (w = 0) are infinitely long.
 
     Raises
     ------
     ConnectomeError
-        If a weight is negative: a negative weight has no length.
+        If a weight is negative or NaN: it has no length.
     """
     array = np.asarray(weights)
-    if not np.issubdtype(array.dtype, np.floating):
-        array = array.astype(np.float64)
-    if (array < 0).any():
-        raise ConnectomeError("lengths need non-negative weights, got negative ones; threshold or take absolute values first")
-    lengths = np.full(array.shape, np.inf, array.dtype)
-    np.divide(1, array, out=lengths, where=array > 0)
-    return lengths
+    array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
+    if not (array >= 0).all():
+        what = "NaN" if np.isnan(array).any() else "negative ones"
+        raise ConnectomeError(f"lengths need non-negative weights, got {what}; threshold or take absolute values first")
+    with np.errstate(divide="ignore", over="ignore"):  # the length of a weight below 1 / the largest number is infinite too
+        return np.divide(1, np.abs(array), dtype=array.dtype)  # abs: -0.0 is no negative length
 
 
 @dataclass(frozen=True)
@@ -120,19 +131,25 @@ class Scale:
         """``"fisher_z"`` or ``"log1p"``."""
         return "fisher_z" if self.signed else "log1p"
 
-    def forward(self, weights: ArrayLike, dtype: type = np.float32) -> NDArray:
-        """Weights (any shape) on the modelling scale, same shape, as ``dtype``."""
-        array = np.asarray(weights).astype(dtype)
+    def forward(self, weights: ArrayLike, dtype: DTypeLike = np.float32) -> NDArray:
+        """Weights (any shape) on the modelling scale, same shape, as ``dtype``; correlations are clipped to +-:data:`FISHER_CLIP`."""
+        array: NDArray = np.array(weights, dtype=dtype)
         if self.signed:
             np.clip(array, -FISHER_CLIP, FISHER_CLIP, out=array)
             return np.arctanh(array, out=array)
         return np.log1p(array, out=array)
 
     def inverse(self, values: ArrayLike) -> NDArray:
-        """Modelling-scale values mapped back to weights on their own support (never negative; in (-1, 1))."""
+        """Modelling-scale values mapped back to weights on their own support (in (-1, 1); never negative, and finite).
+
+        Same shape, float64 for float64 and integers, otherwise float32: weights pass the largest float16.
+        """
         array = np.asarray(values)
+        array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
+        one = array.dtype.type(1)
         if self.signed:
             # tanh rounds to +-1 in float32 from about 9 on; a correlation stays inside the open interval.
-            limit = np.nextafter(array.dtype.type(1), array.dtype.type(0))
+            limit = np.nextafter(one, 0 * one)
             return np.clip(np.tanh(array), -limit, limit)
-        return np.expm1(np.maximum(array, 0))
+        largest = np.nextafter(np.log(np.finfo(array.dtype).max), 0 * one)
+        return np.expm1(np.clip(array, 0, largest))

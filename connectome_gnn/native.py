@@ -4,56 +4,101 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from connectome_gnn.columns import described_as, described_levels, level_text, numeric_column
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.phenotypes import KEY_COLUMNS, level_text, numeric_column
+from connectome_gnn.tables import ABSENT, people_table, read_table
 
-__all__ = ["NATIVE_FILES", "new_folder", "open_array", "read_json", "read_participants", "write_participants", "write_rows"]
+__all__ = [
+    "NATIVE_FILES",
+    "check_target",
+    "new_folder",
+    "open_array",
+    "read_json",
+    "read_participants",
+    "write_json",
+    "write_participants",
+    "write_rows",
+]
 
 NATIVE_FILES = ("connectomes.npy", "participants.tsv", "participants.json", "atlas.tsv", "cohort.json")
-MISSING = ["n/a", "N/A", "NA", "NaN", "nan", ""]
+MISSING = ABSENT | {"N/A", "NA", "NaN", "nan"}
+"""Cells that are missing, unless a column's Levels list them as a code (n/a always is)."""
 
 
 def open_array(path: Path, *, mapped: bool = True) -> NDArray:
-    """Open a .npy file of numbers, memory-mapped where ``mapped``; pickled objects are never loaded."""
+    """Open a .npy file of real numbers, memory-mapped where ``mapped``; pickled objects are never loaded.
+
+    Raises
+    ------
+    FileNotFoundError, ConnectomeError
+        If there is no such file, or it is empty, truncated, pickled, no .npy file, or holds anything but real numbers.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; expected a .npy array of numbers")
+    with path.open("rb") as file:
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if start != np.lib.format.MAGIC_PREFIX:
+        kinds = {b"": "is empty", b"\x80": "is a pickle, which is never loaded", b"P": "is a zip archive, perhaps .npz"}
+        raise ConnectomeError(f"{path} {kinds.get(start[:1], 'is no .npy file')}; expected one array of numbers as numpy.save writes it")
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array: NDArray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:  # numpy reads the header as Python source
         if "bject" in str(error):
             reason = "it holds pickled Python objects, which are never loaded; save it as plain numbers"
         else:
-            reason = f"it is empty, truncated or no .npy file ({error})"
+            reason = f"it is truncated or damaged ({error}); copy or write it again"
         raise ConnectomeError(f"{path} cannot be read: {reason}") from error
-    if not isinstance(array, np.ndarray):
-        raise ConnectomeError(f"{path} is an .npz archive under the name of a .npy file; expected one array")
-    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+    if array.dtype.kind not in "fiu":
         raise ConnectomeError(f"{path} holds values of type {array.dtype}; expected real numbers")
     return array
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file."""
+    """A JSON object from a file.
+
+    Raises
+    ------
+    FileNotFoundError, ConnectomeError
+        If there is no such file, or it is no JSON object.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; expected a JSON object")
     try:
         record = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ConnectomeError(f"{path} is not valid JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ConnectomeError(f"{path} is not valid JSON ({error}); expected an object in braces") from error
     if not isinstance(record, dict):
-        raise ConnectomeError(f"{path} must hold a JSON object, it holds a {type(record).__name__}")
+        raise ConnectomeError(f"{path} must hold a JSON object in braces, it holds a {type(record).__name__}")
     return record
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON object, one entry a line; numpy's scalars and arrays as plain numbers, paths as text."""
+    try:
+        text = json.dumps(record, indent=1, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ConnectomeError(f"{path.name} can hold text, numbers, lists and objects with text keys only ({error})") from error
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"got a {type(value).__name__}")
 
 
 def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -61,7 +106,7 @@ def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any
 
     Parameters
     ----------
-    path : ``participants.tsv``, with a first column participant_id and n/a for missing values; ``participants.json`` beside it
+    path : ``participants.tsv``, with a column participant_id and n/a for missing values; ``participants.json`` beside it
         is read where it exists.
     described : descriptions that take precedence over the file beside the table.
 
@@ -76,70 +121,64 @@ def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any
         If the table is missing, empty, malformed, has no or repeated ids, or text in a numeric column.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no participants table at {path}; expected a tab-separated file with a column participant_id")
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_values=MISSING, encoding="utf-8-sig")
-    except pd.errors.EmptyDataError as error:
-        raise ConnectomeError(f"{path} is empty; expected a header with participant_id and one row a person") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ConnectomeError(f"{path} is not a tab-separated UTF-8 table ({error})") from error
-    table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
-    table = table.mask(table == "")  # blanks alone are a missing value too
-    if "participant_id" not in table:
-        shown = ", ".join(map(repr, table.columns[:5]))
+    cells = read_table(path, "a tab-separated file with a column participant_id and one row a person")
+    if "participant_id" not in cells:
+        shown = ", ".join(map(repr, cells.columns[:5]))
         raise ConnectomeError(f"{path} has no column 'participant_id' (it has {shown}); the first column of a BIDS table names the person")
-    if len(table) == 0:
+    if len(cells) == 0:
         raise ConnectomeError(f"{path} has a header but no people; expected one row a person")
     beside = path.with_suffix(".json")
     notes: dict[str, Any] = {**(read_json(beside) if beside.is_file() else {}), **(described or {})}
     wrong = [name for name, note in notes.items() if not isinstance(note, Mapping)]
     if wrong:
         raise ConnectomeError(f"{beside}: the entry of {wrong[0]!r} must be an object with Description, Units or Levels, Group")
-    unnamed = table["participant_id"].isna()
-    if unnamed.any():
-        raise ConnectomeError(f"{path} row {int(np.flatnonzero(unnamed)[0]) + 2}: participant_id is missing")
-    table = table.set_index("participant_id")
-    for name in table.columns:
-        table[name] = _typed(table[name], notes.get(name, {}), path)
-    return table, notes
+    cells = people_table(cells, str(path))
+    return pd.DataFrame({name: _typed(cells[name], notes.get(name, {}), path) for name in cells.columns}, index=cells.index), notes
 
 
-def _typed(column: pd.Series, note: Mapping[str, Any], path: Path) -> pd.Series:
-    """Text to numbers where a column is numeric by description or by all its values."""
-    if column.name in ("session_id", "family_id"):
+def _typed(cells: pd.Series, note: Mapping[str, Any], path: Path) -> pd.Series:
+    """A column of text as numbers where it is numeric by description or by all its values."""
+    name = str(cells.name)
+    levels = described_levels(name, note)
+    present = ~cells.isin(list(MISSING - levels.keys()))
+    column = pd.Series(cells.where(present, None).tolist(), index=cells.index, name=name)  # the text type of this pandas
+    if name in ("session_id", "family_id"):
         return column
-    if "Levels" in note or note.get("Kind") in ("categorical", "binary", "ordinal"):
-        return column.map(_code, na_action="ignore")
-    if "Units" in note or note.get("Kind") == "continuous" or column.name == "sample":
+    kind = "numbers" if name == "sample" else described_as(name, note)
+    if kind == "levels":
+        return column.map(level_text, na_action="ignore")
+    if kind == "numbers":
         numeric_column(column, note.get("Units"), str(path))
-        return pd.to_numeric(column)
     try:
-        return pd.to_numeric(column)
+        numbers = pd.to_numeric(column)
     except (ValueError, TypeError):
         return column
-
-
-def _code(text: str) -> str:
-    """A level's code, '1' also where a spreadsheet wrote '1.0'."""
-    whole, point, zeros = text.partition(".")
-    return level_text(float(text)) if point and whole.lstrip("+-").isdigit() and set(zeros) == {"0"} else text
+    return numbers.astype(np.float64) if numbers.dtype == object else numbers  # integers of more than 64 bits; all missing
 
 
 def write_participants(table: pd.DataFrame, described: Mapping[str, Any], folder: Path) -> None:
-    """Write ``participants.tsv`` and ``participants.json`` into a folder; the inverse of :func:`read_participants`."""
+    """Write ``participants.tsv`` and ``participants.json`` into a folder; the inverse of :func:`read_participants`.
+
+    The categories of a categorical column without a description are written as its Levels, so that their order is kept.
+    """
     table.to_csv(folder / "participants.tsv", sep="\t", na_rep="n/a", index_label="participant_id", lineterminator="\n")
-    notes = {name: described[name] for name in table.columns if name in described and name not in KEY_COLUMNS}
-    (folder / "participants.json").write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    notes = dict(described)
+    for name, column in table.items():
+        if isinstance(column.dtype, pd.CategoricalDtype) and described_as(str(name), notes.get(str(name), {})) is None:
+            codes = [level_text(category) for category in column.cat.categories]
+            kind = {"Kind": "ordinal"} if column.cat.ordered else {}
+            notes[str(name)] = {**notes.get(str(name), {}), "Levels": {code: code for code in codes}, **kind}
+    write_json(folder / "participants.json", notes)
 
 
 def write_rows(path: Path, shape: tuple[int, int], read: Callable[[slice], NDArray], size: int = 512) -> None:
     """Write an (N, E) float32 .npy file, ``size`` rows at a time, from a function that reads a slice of rows."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for start in range(0, shape[0], size):
-        array[start : start + size] = read(slice(start, min(start + size, shape[0])))
-    array.flush()
-    del array
+    # Plain writing rather than a memory map: a full disk is then an error, not the end of the process.
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for start in range(0, shape[0], size):
+            rows = read(slice(start, min(start + size, shape[0])))
+            file.write(np.ascontiguousarray(rows, dtype="<f4").data)
 
 
 @contextmanager
@@ -148,26 +187,50 @@ def new_folder(path: str | Path, force: bool = False) -> Iterator[Path]:
 
     Yields an empty folder beside ``path``; its files move into place when the block ends without an error. An existing folder
     is an error unless it is empty or ``force`` is given, in which case files of the same names are replaced and others left alone.
+
+    Raises
+    ------
+    ConnectomeError
+        If ``path`` is a file, or a folder with something in it and ``force`` is not given.
     """
-    path = Path(path)
-    check_target(path, force)
+    check_target(Path(path), force)
+    path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    staging = path.parent / f".{path.name[:100]}-{secrets.token_hex(6)}"
+    staging.mkdir()
     try:
         yield staging
-        staging.chmod(0o755)
-        if path.exists() and any(path.iterdir()):
-            for file in sorted(staging.iterdir()):
-                os.replace(file, path / file.name)
+        if path.is_dir():
+            _move_into(staging, path)
         else:
-            os.replace(staging, path)
+            staging.rename(path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def _move_into(staging: Path, path: Path) -> None:
+    """Move everything from one folder into another; what is in its way comes back if anything fails."""
+    replaced = staging / ".replaced"
+    replaced.mkdir()
+    moved: list[str] = []
+    try:
+        for name in sorted(entry.name for entry in staging.iterdir() if entry != replaced):
+            if (path / name).exists():
+                os.replace(path / name, replaced / name)
+            moved.append(name)
+            os.replace(staging / name, path / name)
+    except BaseException:
+        for name in moved:
+            if (path / name).exists() and not (staging / name).exists():
+                os.replace(path / name, staging / name)
+        for entry in replaced.iterdir():
+            os.replace(entry, path / entry.name)
+        raise
+
+
 def check_target(path: Path, force: bool = False) -> None:
     """Refuse an output folder that exists and is not empty, unless ``force``; or a file in its place."""
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         raise ConnectomeError(f"{path} is a file; name a folder to write to")
     if path.is_dir() and not force and any(path.iterdir()):
         raise ConnectomeError(f"{path} exists; choose another folder, or replace its files with --force (force=True)")

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2
-from sklearn.covariance import ledoit_wolf
 
+from connectome_gnn.columns import (
+    KINDS,
+    described_as,
+    described_levels,
+    found_levels,
+    inferred_kind,
+    is_free_text,
+    level_text,
+    listed,
+    numeric_column,
+)
 from connectome_gnn.errors import ConnectomeError, PhenotypeWarning
 
-__all__ = ["KEY_COLUMNS", "KINDS", "Encoded", "Phenotype", "PhenotypeSchema", "level_text", "numeric_column"]
+__all__ = [
+    "KEY_COLUMNS",
+    "KINDS",
+    "Encoded",
+    "Phenotype",
+    "PhenotypeSchema",
+]
 
 KEY_COLUMNS = ("participant_id", "sample", "session_id", "family_id", "extrapolated")
 """Columns of a participants table that identify rows or people and are never phenotypes."""
 
-KINDS = ("continuous", "binary", "categorical", "ordinal")
-MAX_INFERRED_LEVELS = 30
+RARE = 0.05
+"""Levels that fewer people have, or lack, take no part in the Mahalanobis distance: standardised, they have no Gaussian tail."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Phenotype:
     kind : ``"continuous"``, ``"binary"``, ``"categorical"`` or ``"ordinal"``.
     group : the group it belongs to (age_sex, body, cognition, lifestyle, clinical, psychology, site, ...).
     units : unit of a continuous phenotype, where known.
-    levels : codes (text) and meanings of the other kinds, in order.
+    levels : codes (text) and meanings of the other kinds, in order; None or empty for a continuous phenotype.
     description : what it is, in words.
     mean, scale : mean and standard deviation of each encoded column in training people (a column per level of a
         categorical phenotype, one otherwise); scale 0 where constant.
@@ -46,7 +61,7 @@ class Phenotype:
     kind: str
     group: str = "other"
     units: str | None = None
-    levels: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, str] | None = None
     description: str = ""
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
@@ -54,10 +69,19 @@ class Phenotype:
     high: float | None = None
     missing: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConnectomeError(f"phenotype {self.name!r}: a kind is one of {', '.join(KINDS)}, got {self.kind!r}")
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of the levels, in order."""
+        return tuple(self.levels or ())
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the encoded columns."""
-        return tuple(f"{self.name}={code}" for code in self.levels) if self.kind == "categorical" else (self.name,)
+        return tuple(f"{self.name}={code}" for code in self.codes) if self.kind == "categorical" else (self.name,)
 
     @property
     def constant(self) -> bool:
@@ -74,23 +98,27 @@ class Phenotype:
         """
         if self.kind == "continuous":
             return numeric_column(column, self.units)
-        codes = list(self.levels)
-        text = [None if _is_missing(value) else level_text(value) for value in column]
-        unknown = sorted({value for value in text if value is not None} - set(codes))
-        if unknown:
-            who = column.index[text.index(unknown[0])]
+        position = {code: number for number, code in enumerate(self.codes)}
+        present = ~column.isna().to_numpy()
+        text = [level_text(value) for value in column[present]]
+        if position.keys() <= {"0", "1"}:  # True and False for a phenotype coded 0 and 1
+            text = [{"False": "0", "True": "1"}.get(code, code) for code in text]
+        unknown = next((row for row, code in enumerate(text) if code not in position), None)
+        if unknown is not None:
+            who = column.index[present][unknown]
             raise ConnectomeError(
-                f"column {self.name!r}: unknown level {unknown[0]!r} (participant {who!r}); the levels are {', '.join(map(repr, codes))}"
+                f"column {self.name!r}: unknown level {text[unknown]!r} (participant {who!r}); the levels are {listed(self.codes, 20)}, or n/a"
             )
-        position = {code: number for number, code in enumerate(codes)}
-        return np.array([np.nan if value is None else position[value] for value in text], dtype=np.float64)
+        positions = np.full(len(column), np.nan)
+        positions[present] = [position[code] for code in text]
+        return positions
 
     def raw(self, column: pd.Series) -> NDArray[np.float64]:
         """A table's column as encoded but not standardised numbers, (N, columns), NaN = missing; raises as :meth:`positions`."""
         number = self.positions(column)[:, None]
         if self.kind != "categorical":
             return number
-        return np.where(np.isnan(number), np.nan, (number == np.arange(len(self.levels))).astype(np.float64))
+        return np.where(np.isnan(number), np.nan, (number == np.arange(len(self.codes))).astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -120,10 +148,12 @@ class PhenotypeSchema:
     phenotypes : the phenotypes, in the order of the table.
     covariance : (F, F) shrunken covariance of the encoded columns in training people (Ledoit & Wolf 2004), for
         :meth:`extrapolated`; None where not fitted.
+    limit : squared Mahalanobis distance that 99.9 % of people like the training people stay within; None where not fitted.
     """
 
     phenotypes: tuple[Phenotype, ...]
-    covariance: NDArray[np.float64] | None = None
+    covariance: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    limit: float | None = None
 
     @classmethod
     def fit(cls, table: pd.DataFrame, described: Mapping[str, Mapping[str, Any]] | None = None) -> PhenotypeSchema:
@@ -141,45 +171,41 @@ class PhenotypeSchema:
         -----
         PhenotypeWarning
             For columns that are constant, missing in more than half, or free text (left out).
+
+        Raises
+        ------
+        ConnectomeError
+            If the table is empty, a column holds text where numbers are expected or a level that its description lacks, or a
+            description makes no sense.
         """
-        if len(table) == 0:
-            raise ConnectomeError("the participants table is empty; expected at least one person")
+        table = _profiles(table)
         described = described or {}
-        phenotypes, constant, sparse, free = [], [], [], []
+        phenotypes: list[Phenotype] = []
+        constant: list[str] = []
+        sparse: list[str] = []
+        free: list[str] = []
         for name in table.columns:
             if name in KEY_COLUMNS:
                 continue
-            phenotype = _describe(str(name), table[name], described.get(str(name), {}))
+            phenotype = _describe(name, table[name], described.get(name, {}))
             if phenotype is None:
-                free.append(str(name))
+                free.append(name)
                 continue
             phenotype = _with_statistics(phenotype, table[name])
-            if phenotype.constant:
+            if phenotype.constant and phenotype.missing < 1:
                 constant.append(phenotype.name)
             if phenotype.missing > 0.5:
                 sparse.append(phenotype.name)
             phenotypes.append(phenotype)
         for names, what in (
-            (constant, "constant in the training people, so nothing can be learned from"),
+            (constant, "constant in the training people, so nothing can be learned from them"),
             (sparse, "missing in more than half of the training people"),
             (free, "text with almost as many values as people, left out"),
         ):
             if names:
-                warnings.warn(f"phenotypes {what}: {_listed(names)}", PhenotypeWarning, stacklevel=2)
+                warnings.warn(f"phenotypes {what}: {listed(names, 30)}", PhenotypeWarning, stacklevel=2)
         schema = cls(tuple(phenotypes))
-        return cls(schema.phenotypes, _covariance(schema.encode(table).values))
-
-    @classmethod
-    def lossless(cls, table: pd.DataFrame) -> PhenotypeSchema:
-        """Every column, key columns too, in a form whose :meth:`Phenotype.positions` can be turned back into the table."""
-        phenotypes = []
-        for name, column in table.items():
-            if pd.api.types.is_numeric_dtype(column.dtype):
-                phenotypes.append(Phenotype(str(name), "continuous"))
-            else:
-                texts = sorted({level_text(value) for value in column[~column.isna()]})
-                phenotypes.append(Phenotype(str(name), "categorical", levels={text: text for text in texts}))
-        return cls(tuple(phenotypes))
+        return cls(schema.phenotypes, *_spread(schema._typical(schema.encode(table).values)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -212,12 +238,12 @@ class PhenotypeSchema:
         ConnectomeError
             If the table is empty, lacks a column, holds text where numbers are expected, or a level that is not known.
         """
-        if len(table) == 0:
-            raise ConnectomeError("the participants table is empty; expected at least one person")
+        table = _profiles(table)
         absent = [name for name in self.names if name not in table]
         if absent:
-            raise ConnectomeError(f"the participants table lacks {_listed(absent)}; the model was fitted with {_listed(self.names)}")
-        blocks, missing, unseen = [np.empty((len(table), 0))], np.zeros((len(table), len(self.phenotypes)), bool), []
+            raise ConnectomeError(f"the participants table lacks {listed(absent)}; the model was fitted with {listed(self.names)}")
+        blocks, unseen = [np.empty((len(table), 0))], []
+        missing = np.zeros((len(table), len(self.phenotypes)), bool)
         for number, phenotype in enumerate(self.phenotypes):
             raw = phenotype.raw(table[phenotype.name])
             if phenotype.kind == "categorical":
@@ -230,7 +256,9 @@ class PhenotypeSchema:
             blocks.append(np.nan_to_num((raw - np.array(phenotype.mean)) / np.where(scale > 0, scale, 1)) * (scale > 0))
         if unseen:
             warnings.warn(
-                f"phenotypes with a level that no training person had, treated as missing: {_listed(unseen)}", PhenotypeWarning, stacklevel=2
+                f"phenotypes with a level that no training person had, treated as missing: {listed(unseen)}",
+                PhenotypeWarning,
+                stacklevel=2,
             )
         return Encoded(np.concatenate(blocks, 1), missing, self.columns, self.owner)
 
@@ -240,9 +268,18 @@ class PhenotypeSchema:
         Returns
         -------
         outside : (N,) True where a continuous phenotype is beyond the training range, or the whole profile beyond the
-            99.9 % Mahalanobis distance.
+            99.9 % Mahalanobis distance. Missing values count as the training mean.
         columns : the continuous phenotypes that were out of range for anybody.
+
+        Raises
+        ------
+        ConnectomeError
+            As :meth:`encode`.
         """
+        table = _profiles(table)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PhenotypeWarning)
+            values = self._typical(self.encode(table).values)
         outside, columns = np.zeros(len(table), bool), []
         for phenotype in self.phenotypes:
             if phenotype.kind == "continuous" and phenotype.low is not None and phenotype.high is not None:
@@ -251,23 +288,25 @@ class PhenotypeSchema:
                 if beyond.any():
                     columns.append(phenotype.name)
                     outside |= beyond
-        if self.covariance is not None and len(self.covariance):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", PhenotypeWarning)
-                values = self.encode(table).values
-            distance = (values * np.linalg.solve(self.covariance, values.T).T).sum(1)
-            outside |= distance > chi2.ppf(0.999, np.linalg.matrix_rank(self.covariance))
+        if self.covariance is not None and self.limit is not None:
+            outside |= (values * np.linalg.solve(self.covariance, values.T).T).sum(1) > self.limit
         return outside, tuple(columns)
+
+    def _typical(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Encoded values (N, F) with 0 in place of columns of rare levels."""
+        rare = [p.kind in ("binary", "categorical") and not RARE <= share <= 1 - RARE for p in self.phenotypes for share in p.mean]
+        return np.where(rare, 0, values)
 
     def to_dict(self) -> dict[str, Any]:
         """The schema without its covariance, as plain JSON values."""
-        return {"phenotypes": [{**asdict(p), "levels": dict(p.levels)} for p in self.phenotypes]}
+        phenotypes = [{**asdict(p), "levels": dict(p.levels) if p.levels else None} for p in self.phenotypes]
+        return {"phenotypes": phenotypes, "mahalanobis_limit": self.limit}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], covariance: NDArray[np.float64] | None = None) -> PhenotypeSchema:
         """The inverse of :meth:`to_dict`."""
         phenotypes = [Phenotype(**{**p, "mean": tuple(p["mean"]), "scale": tuple(p["scale"])}) for p in record["phenotypes"]]
-        return cls(tuple(phenotypes), covariance)
+        return cls(tuple(phenotypes), covariance, record.get("mahalanobis_limit"))
 
     def report(self) -> pd.DataFrame:
         """What each phenotype was taken for: kind, group, units or levels, share missing, range."""
@@ -276,107 +315,99 @@ class PhenotypeSchema:
                 "phenotype": p.name,
                 "kind": p.kind,
                 "group": p.group,
-                "units or levels": p.units or ", ".join(p.levels),
+                "units or levels": p.units or ", ".join(p.codes),
                 "missing": p.missing,
                 "low": p.low,
                 "high": p.high,
             }
             for p in self.phenotypes
         ]
-        return pd.DataFrame(rows, columns=["phenotype", "kind", "group", "units or levels", "missing", "low", "high"]).set_index("phenotype")
-
-
-def level_text(value: object) -> str:
-    """The text of a level's code: ``'0'`` for 0, 0.0, numpy's zeros and ``'0.0'`` read by mistake, text unchanged otherwise."""
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value))
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def numeric_column(column: pd.Series, units: str | None = None, source: str = "") -> NDArray[np.float64]:
-    """A column as float64, NaN = missing; text or infinity is an error that names the participant."""
-    where = f"{source}: " if source else ""
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isinf(numbers) | (np.isnan(numbers) & ~column.isna().to_numpy())
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        unit = f" ({units})" if units else ""
-        raise ConnectomeError(
-            f"{where}column {column.name!r}: expected finite numbers{unit} or n/a, got {str(column.iloc[row])!r} (participant {column.index[row]!r})"
+        return pd.DataFrame(rows, columns=["phenotype", "kind", "group", "units or levels", "missing", "low", "high"]).set_index(
+            "phenotype"
         )
-    return numbers
 
 
-def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value
+def _profiles(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of at least one person, indexed by participant_id where it has one, columns named by text."""
+    if len(table) == 0:
+        raise ConnectomeError("the participants table is empty; expected at least one person")
+    if "participant_id" in table:
+        table = table.set_index("participant_id")
+    table = table.set_axis(pd.Index([str(name) for name in table.columns], dtype=object), axis=1)
+    if table.columns.has_duplicates:
+        raise ConnectomeError(f"the participants table has column {table.columns[table.columns.duplicated()][0]!r} more than once")
+    return table
 
 
-def _listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _describe(name: str, column: pd.Series, described: Mapping[str, Any]) -> Phenotype | None:
+def _describe(name: str, column: pd.Series, note: Mapping[str, Any]) -> Phenotype | None:
     """Kind, levels, units and group of a column, described or inferred; None for free text."""
-    common = {"group": str(described.get("Group", "other")), "description": str(described.get("Description", ""))}
-    units = described.get("Units")
-    kind, levels = described.get("Kind"), described.get("Levels")
-    if kind is not None and kind not in KINDS:
-        raise ConnectomeError(f"column {name!r}: Kind is one of {', '.join(KINDS)}, participants.json says {kind!r}")
-    present = column[~column.isna()]
-    if levels is not None:
-        if not isinstance(levels, Mapping):
-            levels = {code: code for code in levels}
-        codes = {level_text(code): str(meaning) for code, meaning in levels.items()}
-    elif isinstance(column.dtype, pd.CategoricalDtype) and kind in (None, "ordinal", "categorical"):
-        codes = {level_text(code): level_text(code) for code in column.cat.categories}
-        kind = kind or ("ordinal" if column.cat.ordered else None)
-    elif kind == "continuous" or (units and kind is None):
-        return Phenotype(name, "continuous", units=units, **common)
-    else:
-        numbers = pd.to_numeric(present, errors="coerce")
-        numeric = not numbers.isna().any() and not any(isinstance(value, (bool, np.bool_)) for value in present)
-        distinct = (numbers if numeric else present).unique()
-        if kind is None and numeric and len(distinct) != 2:
-            return Phenotype(name, "continuous", units=units, **common)
-        texts = {level_text(value) for value in distinct}
-        if kind is None and len(texts) > max(MAX_INFERRED_LEVELS, 2) and len(texts) > len(present) / 2:
+    said = described_as(name, note)
+    levels = described_levels(name, note) if said == "levels" else {}
+    kind: str | None = note.get("Kind")
+    if said is None and not isinstance(column.dtype, pd.CategoricalDtype):
+        kind = inferred_kind(column)
+        if kind is None:
             return None
-        ordered = sorted(texts, key=float) if numeric else sorted(texts)
-        codes = {code: code for code in ordered}
+    if said == "numbers":
+        kind = "continuous"
+    elif kind != "continuous" and not levels:
+        codes, ordered = found_levels(column)
+        if said is None and not ordered and is_free_text(column.dropna()):
+            return None
+        if kind == "ordinal" and not ordered:
+            raise ConnectomeError(f"column {name!r}: an ordinal phenotype of text needs its Levels in order in participants.json")
+        if said is None and ordered and isinstance(column.dtype, pd.CategoricalDtype):
+            kind = "ordinal"
+        levels = {code: code for code in codes}
     if kind in (None, "categorical"):
-        kind = "binary" if len(codes) <= 2 else "categorical"
-    if kind == "binary" and len(codes) > 2:
-        raise ConnectomeError(f"column {name!r}: a binary phenotype has two levels, participants.json gives {len(codes)}")
-    return Phenotype(name, kind, levels=codes, units=units, **common)
+        kind = "binary" if len(levels) <= 2 else "categorical"
+    if kind == "binary" and len(levels) > 2:
+        raise ConnectomeError(f"column {name!r}: a binary phenotype has two levels, this one has {len(levels)} ({listed(levels, 5)})")
+    units = note.get("Units")
+    return Phenotype(
+        name,
+        str(kind),
+        group=str(note.get("Group") or "other"),
+        units=None if units in (None, "", "n/a") else str(units),
+        levels=levels or None,
+        description=str(note.get("Description") or ""),
+    )
 
 
 def _with_statistics(phenotype: Phenotype, column: pd.Series) -> Phenotype:
+    """The phenotype with what training people were like."""
     raw = phenotype.raw(column)
-    seen = raw[~np.isnan(raw[:, 0])]
+    seen = raw[~np.isnan(raw).all(1)]
     mean = seen.mean(0) if len(seen) else np.zeros(raw.shape[1])
     scale = seen.std(0) if len(seen) else np.zeros(raw.shape[1])
     scale[scale <= 1e-9 * np.abs(mean)] = 0  # rounding in the mean of a constant column is not spread
     continuous = phenotype.kind == "continuous" and len(seen) > 0
-    return Phenotype(
-        phenotype.name,
-        phenotype.kind,
-        phenotype.group,
-        phenotype.units,
-        phenotype.levels,
-        phenotype.description,
-        tuple(map(float, mean)),
-        tuple(map(float, scale)),
-        float(seen.min()) if continuous else None,
-        float(seen.max()) if continuous else None,
-        float(1 - len(seen) / len(raw)),
+    return replace(
+        phenotype,
+        mean=tuple(map(float, mean)),
+        scale=tuple(map(float, scale)),
+        low=float(seen.min()) if continuous else None,
+        high=float(seen.max()) if continuous else None,
+        missing=float(1 - len(seen) / len(raw)),
     )
 
 
-def _covariance(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    if len(values) < 2 or values.shape[1] == 0:
-        return None
-    covariance = ledoit_wolf(values, assume_centered=True)[0]
-    return covariance if covariance.trace() > 0 else None
+def _spread(values: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, float | None]:
+    """Covariance of encoded values, and the squared Mahalanobis distance that 99.9 % of such people stay within.
+
+    A chi-squared distribution would be right for many people, complete Gaussian profiles and a known covariance. Here its scale and degrees
+    of freedom are those of the training people's own distances (Satterthwaite), each from a covariance without that person.
+    """
+    from scipy.stats import chi2
+    from sklearn.covariance import ledoit_wolf
+
+    n_people, n_columns = values.shape
+    if n_people < 4 or not values.any():
+        return None, None
+    covariance, shrinkage = ledoit_wolf(values, assume_centered=True)
+    covariance += 1e-6 * np.trace(covariance) / n_columns * np.eye(n_columns)
+    distance = (values * np.linalg.solve(covariance, values.T).T).sum(1)
+    alone = distance / np.maximum(1 - (1 - shrinkage) * distance / n_people, 1e-9)  # Sherman & Morrison 1950
+    mean, variance = alone.mean(), max(alone.var(), 1e-9)
+    small_sample = (n_people + 1) / (n_people - 3)  # means and standard deviations are estimates too
+    return covariance, float(small_sample * variance / (2 * mean) * chi2.ppf(0.999, 2 * mean**2 / variance))

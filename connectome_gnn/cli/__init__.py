@@ -1,0 +1,45 @@
+"""The command line: each command parses, calls the Python interface and prints.
+
+Modules of the package are imported inside the commands that use them, so that help appears at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from connectome_gnn.cli.cohorts import convert, simulate
+from connectome_gnn.cli.demo import demo
+from connectome_gnn.cli.models import evaluate, fit, generate
+from connectome_gnn.cli.terminal import Commands, say
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    cls=Commands, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+@app.callback(invoke_without_command=True)
+def connectome_gnn(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False
+) -> None:
+    """Whole-brain connectomes generated from people's phenotypes, with honest held-out evaluation."""
+    if version:
+        from connectome_gnn import __version__
+
+        say(__version__)
+    elif context.invoked_subcommand is None:
+        say(context.get_help())
+    if version or context.invoked_subcommand is None:
+        raise typer.Exit
+
+
+for command in (demo, simulate, convert, fit, generate, evaluate):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of ``connectome-gnn``."""
+    app()

@@ -1,0 +1,132 @@
+"""Commands that make cohorts: ``simulate`` and ``convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connectome_gnn.cli.options import Force, Json, Seed
+from connectome_gnn.cli.terminal import print_json, say
+
+if TYPE_CHECKING:
+    from connectome_gnn.cohort import Cohort
+
+__all__ = ["convert", "describe_cohort", "simulate"]
+
+NewCohort = Annotated[Path, typer.Argument(metavar="OUT", help="Native cohort folder to write.", show_default=False)]
+Name = Annotated[str | None, typer.Option(help="Name of the cohort.", show_default=False)]
+
+
+def simulate(
+    out: NewCohort,
+    subjects: Annotated[int, typer.Option(help="Number of people.")] = 500,
+    regions: Annotated[int, typer.Option(help="Number of regions.")] = 84,
+    phenotypes: Annotated[int, typer.Option(help="Number of phenotypes, age and sex among them.")] = 40,
+    seed: Seed = 0,
+    sites: Annotated[int, typer.Option(help="Number of imaging sites; from 2 on a phenotype 'site' shifts edges.")] = 1,
+    explained: Annotated[float, typer.Option(help="R2 beyond the mean that phenotypes explain: the ceiling.")] = 0.06,
+    density: Annotated[
+        float | None, typer.Option(help="Share of edges present; default .6, for correlations 1.", show_default=False)
+    ] = None,
+    missing: Annotated[float, typer.Option(help="Share of missing phenotypes.")] = 0.05,
+    measure: Annotated[str, typer.Option(help="streamline_count, sift2_fbc or pearson.")] = "streamline_count",
+    people_seed: Annotated[int | None, typer.Option(min=0, help="Other people of the world that --seed makes.", show_default=False)] = None,
+    name: Name = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Simulate people like UK Biobank's, with their connectomes, and write them as a native cohort folder."""
+    from connectome_gnn.native import check_target
+    from connectome_gnn.simulate import simulate_cohort
+
+    check_target(out, force)
+    cohort = simulate_cohort(
+        subjects,
+        regions,
+        phenotypes,
+        seed=seed,
+        people_seed=people_seed,
+        explained=explained,
+        density=density,
+        missing=missing,
+        n_sites=sites,
+        measure=measure,
+        name=name or out.resolve().name,
+    )
+    cohort.save(out, force)
+    ceiling = cohort.truth.ceiling
+    if json:
+        print_json({**describe_cohort(cohort, out), "ceiling": ceiling})
+    else:
+        say(f"{_sentence(cohort, out)}; phenotypes explain {100 * ceiling:.1f} % of what differs between people")
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of matrices, one .npy of everybody, or a native folder.", show_default=False)
+    ],
+    out: NewCohort,
+    format: Annotated[str | None, typer.Option(help="matrices or native; default: what the source looks like.", show_default=False)] = None,
+    participants: Annotated[
+        Path | None, typer.Option(help="Participants table; default participants.tsv in SOURCE.", show_default=False)
+    ] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Atlas table; default atlas.tsv in SOURCE.", show_default=False)] = None,
+    measure: Annotated[
+        str | None, typer.Option(help="What a weight is: streamline_count, mean_fa, pearson, ...", show_default=False)
+    ] = None,
+    signed: Annotated[
+        bool | None,
+        typer.Option("--signed/--unsigned", help="Correlations, or non-negative weights; default by measure.", show_default=False),
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="A person's file inside SOURCE, as '{participant_id}/dwi/*_connectome.csv'.", show_default=False)
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Refuse people on one side only and bad connectomes, or leave them out with a list.")] = True,
+    name: Name = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Convert plain matrices (.npy, .csv, .tsv, .txt) with a participants table and an atlas into a native cohort folder."""
+    from connectome_gnn.readers import convert_cohort
+
+    cohort = convert_cohort(
+        source,
+        out,
+        format,
+        participants=participants,
+        atlas=atlas,
+        measure=measure,
+        signed=signed,
+        name=name,
+        pattern=pattern,
+        strict=strict,
+        force=force,
+    )
+    if json:
+        print_json({**describe_cohort(cohort, out), "notes": cohort.info.get("notes", []), "left_out": cohort.info.get("left_out", {})})
+    else:
+        say(_sentence(cohort, out))
+
+
+def describe_cohort(cohort: Cohort, out: Path) -> dict[str, Any]:
+    """What a cohort folder holds, for a program."""
+    from connectome_gnn.phenotypes import KEY_COLUMNS
+
+    return {
+        "out": out,
+        "name": cohort.name,
+        "kind": cohort.kind,
+        "n_people": int(cohort.ids.nunique()),
+        "n_rows": len(cohort),
+        "n_regions": cohort.n_regions,
+        "n_edges": cohort.n_edges,
+        "measure": cohort.measure,
+        "signed": cohort.signed,
+        "phenotypes": [name for name in cohort.phenotypes if name not in KEY_COLUMNS],
+    }
+
+
+def _sentence(cohort: Cohort, out: Path) -> str:
+    return f"{out}: {len(cohort):,} people, {cohort.n_regions} regions, {cohort.phenotypes.shape[1]} phenotypes, {cohort.measure}"

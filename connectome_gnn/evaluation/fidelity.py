@@ -1,0 +1,151 @@
+"""Fidelity: does a generated connectome capture the person?
+
+x is a real person's edge vector, y the generated one of the same person (samples averaged), m the mean and s the standard deviations
+of the training people, all on the modelling scale. Common edges are those that at least half of the training people have and that
+differ between them (s > 1e-6); the others would carry all of the error, so rare edges are scored apart, on presence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome_gnn.evaluation.comparison import Comparison, weighted_mean
+from connectome_gnn.evaluation.scores import Estimate, Score
+
+__all__ = ["FIDELITY", "DemeanedR", "PresenceAUC", "PresenceBrier", "R2BeyondMean", "RawR"]
+
+NO_COMMON_EDGES = "no edge is both present in at least half of the reference people and different between them"
+
+
+class R2BeyondMean:
+    """Share of the variance between people, around the training mean, that the generated connectomes explain.
+
+    ``1 - sum ((x - y) / s)^2 / sum ((x - m) / s)^2``, both sums pooled over people and common edges.
+
+    Range: up to 1; the training mean scores 0 (the null) and whatever is further from people than that mean scores below 0.
+    Samples: the mean of a person's K samples is scored; their own spread still costs about 1 / K of the residual variance, so a
+    generator's ``expected`` scores higher than its samples.
+    Ceiling: where the real cohort knows its truth, the same with the true expectation in place of y, for the same people.
+    Source: the out-of-sample R2 of Campbell & Thompson 2008, Rev. Financ. Stud. 21:1509, pooled over edges.
+    """
+
+    name = "r2_beyond_mean"
+    paired = True
+
+    def compute(self, comparison: Comparison) -> Estimate:
+        """R2 beyond the mean of paired cohorts."""
+        sums, weights = comparison.sums, comparison.weights
+        if not comparison.reference.common.any():
+            return Estimate.undefined(NO_COMMON_EDGES)
+        total = weights @ sums.error_of_mean
+        if not total[0] > 0:
+            return Estimate.undefined("no real person differs from the training mean")
+        ceiling = None if comparison.real.truth is None else _explained(weights @ sums.error_of_truth, total)
+        return Estimate(_explained(weights @ sums.error, total), comparison.n_people, 0.0, ceiling)
+
+
+class RawR:
+    """Pearson r between generated and real connectome, over all E edges, averaged over people.
+
+    ``mean_i r(x_i, y_i)``. Range: -1 to 1. It says little: the training mean reaches around .9 in most cohorts, and that r, averaged
+    over the same people, is the null.
+    Samples: the mean of a person's K samples is scored. People whose generated connectome is constant are left out (``n``).
+    Source: Pearson's r, the usual report of generated connectomes.
+    """
+
+    name = "raw_r"
+    paired = True
+
+    def compute(self, comparison: Comparison) -> Estimate:
+        """Mean raw r of paired cohorts."""
+        null = float(np.nanmean(comparison.sums.raw_r_of_mean)) if np.isfinite(comparison.sums.raw_r_of_mean).any() else np.nan
+        return _mean_over_people(comparison, comparison.sums.raw_r, null, "every generated connectome is constant over its edges")
+
+
+class DemeanedR:
+    """Pearson r between generated and real deviation from the training mean, over common edges, averaged over people.
+
+    ``mean_i r(x_i - m, y_i - m)``. Range: -1 to 1. Null: the mean of ``r(x_i - m, y_j - m)`` over all pairs of different people, that is,
+    what a person's real connectome shares with the connectomes generated for everybody else; near 0, and above it where held-out people
+    as a whole differ from the training people in a way that the generator knows.
+    Undefined for the training mean itself: a deviation of zero everywhere has no direction. Deviations below 1e-4 of the training spread,
+    or below the rounding of the stored weights, count as zero. People without one are left out (``n``).
+    Samples: the mean of a person's K samples is scored.
+    Source: the centred anomaly correlation of forecast verification (Wilks 2011, Statistical Methods in the Atmospheric Sciences, 8.6.4),
+    anomalies taken from the training mean, never from that of the people scored.
+    """
+
+    name = "demeaned_r"
+    paired = True
+
+    def compute(self, comparison: Comparison) -> Estimate:
+        """Mean demeaned r of paired cohorts."""
+        if not comparison.reference.common.any():
+            return Estimate.undefined(NO_COMMON_EDGES)
+        sums = comparison.sums
+        reason = "every generated connectome is the training mean (or that plus a constant), a deviation without a direction"
+        return _mean_over_people(comparison, sums.demeaned_r, sums.demeaned_r_of_others, reason)
+
+
+class PresenceAUC:
+    """How well samples rank the rare edges a person has before those the person lacks: area under the ROC curve, averaged over people.
+
+    Per person, over the edges that fewer than half of the training people have: the probability that an edge the person has is in more of
+    the K samples than one the person lacks, ties counted half. Range: 0 to 1; chance .5. Null: the same with the share of training people
+    who have the edge in place of the share of samples; few samples have many ties, and rank below it for that alone.
+    Undefined for expected connectomes (they do not say which edges are absent) and where no edge is rare.
+    Source: Mann-Whitney U; Hanley & McNeil 1982, Radiology 143:29.
+    """
+
+    name = "presence_auc"
+    paired = True
+
+    def compute(self, comparison: Comparison) -> Estimate:
+        """Mean AUC of the presence of rare edges."""
+        return _presence(comparison, comparison.sums.presence_auc, comparison.sums.presence_auc_of_mean)
+
+
+class PresenceBrier:
+    """Mean squared difference between the probability of a rare edge, by samples, and its presence in the person; lower is better.
+
+    Per person, over the edges that fewer than half of the training people have: ``mean (p - a)^2 - p (1 - p) / (K - 1)``, p the share of
+    the K samples with the edge, a = 1 where the person has it; then averaged over people. The second term takes out what the finite
+    number of samples adds, so that the score does not depend on K in expectation. Range: about 0 to 1. Null: the same with the share of
+    training people who have the edge as p (without the second term).
+    Undefined for a single sample a person, for expected connectomes, and where no edge is rare.
+    Source: Brier 1950, Mon. Weather Rev. 78:1; fair form: Ferro 2014, Q. J. R. Meteorol. Soc. 140:1917.
+    """
+
+    name = "presence_brier"
+    paired = True
+
+    def compute(self, comparison: Comparison) -> Estimate:
+        """Mean fair Brier score of the presence of rare edges."""
+        if comparison.generated.kind != "expected" and comparison.n_samples == 1:
+            return Estimate.undefined("one sample a person gives no probability of an edge; draw at least 2")
+        return _presence(comparison, comparison.sums.presence_brier, comparison.sums.presence_brier_of_mean)
+
+
+FIDELITY: tuple[Score, ...] = (R2BeyondMean(), RawR(), DemeanedR(), PresenceAUC(), PresenceBrier())
+"""The scores of the part ``"fidelity"``."""
+
+
+def _explained(error: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 - np.divide(error, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def _mean_over_people(comparison: Comparison, values: NDArray[np.float64], null: float, reason: str) -> Estimate:
+    """Mean of one number a person; undefined, with the reason, where nobody has one."""
+    n = int(np.isfinite(values).sum())
+    return Estimate(weighted_mean(comparison.weights, values), n, null) if n else Estimate.undefined(reason)
+
+
+def _presence(comparison: Comparison, values: NDArray[np.float64], of_mean: NDArray[np.float64]) -> Estimate:
+    if comparison.generated.kind == "expected":
+        return Estimate.undefined("expected connectomes do not say which edges are absent; score samples")
+    if not comparison.reference.rare.any():
+        return Estimate.undefined("every edge is present in at least half of the reference people, so none is rare")
+    # The null over the people who have the score, so that both are of the same people.
+    null = float(np.mean(of_mean[np.isfinite(values)])) if np.isfinite(values).any() else float("nan")
+    return _mean_over_people(comparison, values, null, "every real person has all of the rare edges, or none")

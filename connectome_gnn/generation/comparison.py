@@ -1,0 +1,144 @@
+"""The generator and its rivals side by side on held-out people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import numpy as np
+import pandas as pd
+
+from connectome_gnn.cohort import Cohort
+from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.evaluation import Evaluation, evaluate
+from connectome_gnn.progress import progress
+
+__all__ = ["GENERATOR", "Model", "Ranking", "compare", "default_models"]
+
+GENERATOR = "generator"
+"""Name of the package's own generator among its rivals."""
+
+COLUMNS = {
+    "r2_beyond_mean": {
+        "value": "r2",
+        "low": "r2_low",
+        "high": "r2_high",
+        "share_of_ceiling": "share_of_ceiling",
+        "difference": "difference",
+        "difference_low": "difference_low",
+        "difference_high": "difference_high",
+    },
+    "demeaned_r": {"value": "demeaned_r", "low": "demeaned_r_low", "high": "demeaned_r_high"},
+}
+
+
+class Model(Protocol):
+    """What the generator and every rival can do."""
+
+    def fit(self, cohort: Cohort) -> Self:
+        """Learn from training people."""
+        ...
+
+    def expected(self, phenotypes: pd.DataFrame) -> Cohort:
+        """Expected connectomes of people with these phenotypes."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Models fitted on the same training people and scored on the same held-out people.
+
+    Attributes
+    ----------
+    table : one row a model, best R2 first. ``rank`` (models of equal R2 share one); ``r2`` beyond the mean with its 95 % interval
+        ``r2_low``, ``r2_high``; ``share_of_ceiling`` where the held-out people know their truth, otherwise NaN; ``demeaned_r`` with its
+        interval; ``difference``, the first model's R2 minus this one's on the same resamples of people, with its interval (NaN for the
+        first model itself); ``seconds`` to fit.
+    ours : the model that the differences are taken from.
+    evaluation : all scores, ours as ``generated``, the others as its rivals.
+    models : the fitted models.
+    expected : each model's expected connectomes of the held-out people.
+    """
+
+    table: pd.DataFrame
+    ours: str
+    evaluation: Evaluation
+    models: dict[str, Any] = field(repr=False)
+    expected: dict[str, Cohort] = field(repr=False)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """The table as plain JSON values, one record a model; None in place of an undefined number."""
+        records = self.table.reset_index().to_dict("records")
+        return [{str(key): None if isinstance(v, float) and not np.isfinite(v) else v for key, v in record.items()} for record in records]
+
+
+def default_models(seed: int = 0) -> dict[str, Any]:
+    """The generator and every rival, not fitted yet, the generator first."""
+    from connectome_gnn.generation.generator import ConnectomeGenerator
+    from connectome_gnn.generation.rivals import RIVALS
+
+    return {GENERATOR: ConnectomeGenerator(seed=seed), **{name: rival(seed) for name, rival in RIVALS.items()}}
+
+
+def compare(
+    train: Cohort,
+    test: Cohort,
+    models: Mapping[str, Model] | None = None,
+    *,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    groups: str | None = None,
+) -> Ranking:
+    """Fit models on training people and rank them on held-out people.
+
+    Parameters
+    ----------
+    train, test : cohorts of different people, on one atlas.
+    models : models by name, not fitted yet; the differences are taken from the first. Default: the generator and every rival.
+    seed : seed of the default generator and of the bootstrap.
+    n_bootstrap : resamples of people behind each interval.
+    groups : column of people who belong together in a resample; default ``family_id`` where there is one.
+
+    Returns
+    -------
+    ranking : Ranking, best first.
+
+    Raises
+    ------
+    ConnectomeError
+        If a model cannot be fitted to these people, or the two cohorts share people or differ in atlas or measure.
+    """
+    models = dict(default_models(seed) if models is None else models)
+    if not models:
+        raise ConnectomeError("nothing to compare: give at least one model")
+    ours = next(iter(models))
+    fitted: dict[str, Any] = {}
+    expected: dict[str, Cohort] = {}
+    seconds: dict[str, float] = {}
+    with progress("Fitting", len(models)) as advance:
+        for name, model in models.items():
+            advance(0, f"Fitting {name}")
+            start = time.perf_counter()
+            fitted[name] = model.fit(train)
+            seconds[name] = time.perf_counter() - start
+            expected[name] = fitted[name].expected(test.phenotypes)
+            advance()
+    rivals = {name: cohort for name, cohort in expected.items() if name != ours}
+    scores = evaluate(
+        expected[ours], test, reference=train, rivals=rivals, parts=("fidelity",), n_bootstrap=n_bootstrap, seed=seed, groups=groups
+    )
+    return Ranking(_table(scores, ours, seconds), ours, scores, fitted, expected)
+
+
+def _table(scores: Evaluation, ours: str, seconds: Mapping[str, float]) -> pd.DataFrame:
+    tidy = scores.to_dataframe()
+    columns: dict[str, pd.Series] = {}
+    for score, names in COLUMNS.items():
+        rows = tidy[tidy["score"] == score].set_index("cohort")
+        rows = rows.rename(index={rows.index[0]: ours})  # the evaluation calls its first cohort 'generated'
+        columns.update({column: rows[number] for number, column in names.items()})
+    table = pd.DataFrame(columns).reindex(list(seconds)).rename_axis("model").assign(seconds=pd.Series(seconds))
+    table.insert(0, "rank", table["r2"].rank(method="min", ascending=False).fillna(len(table)).astype(int))
+    return table.sort_values("r2", ascending=False, kind="stable")

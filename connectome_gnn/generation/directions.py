@@ -1,0 +1,102 @@
+"""Supervised directions: a low-dimensional embedding of each phenotype group, learned from what the group does to edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome_gnn.generation.features import ProfileFeatures
+
+__all__ = ["Directions"]
+
+PER_GROUP = 3
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Leading directions of phenotype groups, and what may be built of them beyond straight lines.
+
+    The whitened coefficients of a banded ridge, restricted to one group's phenotypes, are decomposed by singular values; the
+    leading left vectors are the combinations of phenotypes that move connectomes most. Each enters once more through its
+    tanh, its square and its products with age, sex and the other directions.
+
+    Parameters
+    ----------
+    weights : (linear features, Q) combinations of the standardised phenotypes.
+    groups : (Q,) group of each direction.
+    age, sex : place of age and sex among the linear features, None where there are none.
+    scale : (Q,) standard deviation of each direction in training people.
+    mean, deviation : (D,) statistics of the derived features in training people.
+    """
+
+    weights: NDArray[np.float64]
+    groups: tuple[str, ...]
+    age: int | None
+    sex: int | None
+    scale: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def fit(
+        cls,
+        features: ProfileFeatures,
+        values: NDArray[np.float64],
+        coefficients: NDArray[np.float64],
+        unit: NDArray[np.float64],
+        *,
+        per_group: int = PER_GROUP,
+    ) -> Directions:
+        """Learn directions from banded coefficients.
+
+        Parameters
+        ----------
+        features : the profile features that ``coefficients`` belong to.
+        values : (n, F) training people's features.
+        coefficients : (F, K) banded ridge coefficients.
+        unit : (K,) residual standard deviation of each component, which whitens them.
+        """
+        n_linear = len(features.schema.columns)
+        owners = np.array(features.bands[:n_linear])
+        whitened = coefficients[:n_linear] / unit
+        combinations, groups = [], []
+        for group in dict.fromkeys(features.bands[:n_linear]):
+            members = np.flatnonzero(owners == group)
+            left, strength, _ = np.linalg.svd(whitened[members], full_matrices=False)
+            used = min(per_group, int((strength > 1e-6 * max(strength.max(initial=0), 1e-12)).sum()) if strength.any() else 0)
+            for direction in left[:, :used].T:
+                combination = np.zeros(n_linear)
+                combination[members] = direction * np.sign(direction[np.abs(direction).argmax()])
+                combinations.append(combination)
+                groups.append(group)
+        weights = np.array(combinations).reshape(len(groups), n_linear).T
+        scale = (values[:, :n_linear] @ weights).std(0)
+        scale = np.where(scale > 1e-9, scale, np.inf)
+        columns = list(features.schema.columns)
+        age = columns.index(features.age) if features.age else None
+        sex = columns.index(features.sex) if features.sex else None
+        none = np.zeros(1)
+        raw = cls(weights, tuple(groups), age, sex, scale, none, none + 1)._raw(values)
+        deviation = raw.std(0)
+        return cls(weights, tuple(groups), age, sex, scale, raw.mean(0), np.where(deviation > 1e-9, deviation, np.inf))
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The band of each derived feature, (D,)."""
+        n = len(self.groups)
+        bands = ["directions"] * n + ["tanh of directions"] * n + ["squares of directions"] * n
+        bands += ["directions x age"] * n * (self.age is not None) + ["directions x sex"] * n * (self.sex is not None)
+        return (*bands, *["products of directions"] * (n * (n - 1) // 2))
+
+    def transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Derived features (N, D) of profile features (N, F), mean 0 and variance 1 in training people."""
+        return (self._raw(values) - self.mean) / self.deviation
+
+    def _raw(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        along = values[:, : len(self.weights)] @ self.weights / self.scale
+        blocks = [along, np.tanh(along), along**2]
+        blocks += [along * values[:, [place]] for place in (self.age, self.sex) if place is not None]
+        first, second = np.triu_indices(along.shape[1], 1)
+        return np.concatenate([*blocks, along[:, first] * along[:, second]], 1)

@@ -1,0 +1,232 @@
+"""The message-passing path: a node-level decoder trained on what the closed form leaves, and the gate it has to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from connectome_gnn.generation.decoder import ConnectomeDecoder
+from connectome_gnn.generation.encoder import PhenotypeEncoder
+from connectome_gnn.phenotypes import Encoded
+
+__all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "component_gate", "cross_fit"]
+
+
+ONE_THREAD_REGIONS = 128
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Size and training of the message-passing path.
+
+    Parameters
+    ----------
+    context_width, region_width, rank, n_layers : sizes of the context, a region's state, the bilinear read-out, and rounds of messages.
+    epochs, patience : most epochs, and epochs without improvement on validation people after which training ends.
+    batch_size, learning_rate, weight_decay : of AdamW with a one-cycle schedule.
+    validation : share of a fold's training people that early stopping looks at.
+    sparse : messages over PyG's edge_index in place of the dense backbone.
+    """
+
+    context_width: int = 64
+    region_width: int = 32
+    rank: int = 16
+    n_layers: int = 2
+    epochs: int = 30
+    patience: int = 6
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    validation: float = 0.15
+    sparse: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkTask:
+    """What a network is built from besides its weights; arrays as tensors.
+
+    Parameters
+    ----------
+    owner, group_of : (F,) phenotype of each encoded column; (P,) number of each phenotype's group.
+    region_features : (R, F) features of regions.
+    adjacency : (R, R) normalised backbone.
+    kept : (kept edges,) numbers of the modelled edges.
+    basis : (K, kept edges) components, orthonormal rows.
+    unit : (K,) residual standard deviation of each component, which whitens the loss.
+    """
+
+    owner: Tensor
+    group_of: Tensor
+    region_features: Tensor
+    adjacency: Tensor
+    kept: Tensor
+    basis: Tensor
+    unit: Tensor
+
+
+class ConnectomeNetwork(nn.Module):
+    """Phenotype encoder and node-level decoder, read out in edge components.
+
+    Parameters
+    ----------
+    task : what the network is built from.
+    config : its size.
+    """
+
+    kept: Tensor
+    basis: Tensor
+    unit: Tensor
+
+    def __init__(self, task: NetworkTask, config: NetworkConfig) -> None:
+        super().__init__()
+        self.encoder = PhenotypeEncoder(task.owner, len(task.group_of), width=config.context_width, group_of=task.group_of)
+        self.decoder = ConnectomeDecoder(
+            task.region_features,
+            task.adjacency,
+            context_width=config.context_width,
+            width=config.region_width,
+            n_layers=config.n_layers,
+            rank=config.rank,
+            sparse=config.sparse,
+        )
+        self.register_buffer("kept", task.kept, persistent=False)
+        self.register_buffer("basis", task.basis, persistent=False)
+        self.register_buffer("unit", task.unit, persistent=False)
+
+    def forward(self, values: Tensor, missing: Tensor) -> Tensor:
+        """Whitened components (B, K) of encoded columns (B, F) and the mask of missing phenotypes (B, P)."""
+        nobody = torch.zeros_like(values[:1]), torch.zeros_like(missing[:1])
+        both = self.encoder(torch.cat([values, nobody[0]]), torch.cat([missing, nobody[1]]))
+        return self.decoder(both[:-1], both[-1:])[:, self.kept] @ self.basis.T / self.unit
+
+    @torch.no_grad()
+    def components(self, encoded: Encoded, batch_size: int = 256) -> NDArray[np.float64]:
+        """Components (N, K) in their own units for encoded profiles."""
+        self.eval()
+        values, missing = _tensors(encoded)
+        parts = [self(values[start : start + batch_size], missing[start : start + batch_size]) for start in range(0, len(values), batch_size)]
+        return (torch.cat(parts) * self.unit).double().numpy()
+
+
+def cross_fit(
+    task: NetworkTask,
+    config: NetworkConfig,
+    encoded: Encoded,
+    residual: NDArray[np.float64],
+    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    *,
+    seed: int,
+    advance: Callable[..., None] = lambda *_, **__: None,
+) -> tuple[list[ConnectomeNetwork], NDArray[np.float64]]:
+    """Train one network a fold on what the closed form leaves.
+
+    Parameters
+    ----------
+    encoded : profiles of the training people.
+    residual : (n, K) components that the closed form leaves, cross-fitted.
+    folds : training and held-out rows of each fold.
+
+    Returns
+    -------
+    members : one network a fold; their mean is the path's prediction.
+    held_out : (n, K) each person's components predicted by the network that has not seen them.
+    """
+    values, missing = _tensors(encoded)
+    target = torch.from_numpy((residual / task.unit.numpy()).astype(np.float32))
+    held_out = np.zeros_like(residual)
+    members = []
+    with _threads_for(len(task.adjacency)):
+        for number, (rows, held) in enumerate(folds):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed + number)
+                members.append(_train(ConnectomeNetwork(task, config), config, values[rows], missing[rows], target[rows], advance))
+            held_out[held] = members[-1].components(_rows(encoded, held))
+    return members, held_out
+
+
+@contextmanager
+def _threads_for(n_regions: int) -> Iterator[None]:
+    """One thread for small brains: their matrices are too small to share, and waiting threads cost many times what they bring."""
+    before = torch.get_num_threads()
+    if n_regions <= ONE_THREAD_REGIONS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def component_gate(prediction: NDArray[np.float64], residual: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """How much of each component's prediction is worth using, in [0, 1], from cross-fitted predictions.
+
+    A component's own least-squares factor is drawn towards the common one in proportion to what the component says about
+    itself. The gate opens at all only where the gain over people exceeds its standard error.
+
+    Parameters
+    ----------
+    prediction, residual : (n, K) cross-fitted predictions and what they should have predicted.
+
+    Returns
+    -------
+    gate : (K,) factors.
+    gain : share of the residual's squared error that the gated prediction takes away, on the same people.
+    """
+    along, energy = (prediction * residual).sum(0), (prediction**2).sum(0)
+    closed = np.zeros(prediction.shape[1])
+    if energy.sum() <= 0 or along.sum() <= 0:
+        return closed, 0.0
+    common = min(along.sum() / energy.sum(), 1.0)
+    prior = energy.sum() / len(energy)
+    gate = np.clip((along + prior * common) / (energy + prior), 0, 1)
+    saved = (residual**2 - (residual - gate * prediction) ** 2).sum(1)
+    if saved.mean() <= saved.std() / np.sqrt(len(saved)):
+        return closed, 0.0
+    return gate, float(saved.sum() / (residual**2).sum())
+
+
+def _train(
+    network: ConnectomeNetwork, config: NetworkConfig, values: Tensor, missing: Tensor, target: Tensor, advance: Callable[..., None]
+) -> ConnectomeNetwork:
+    n = len(values)
+    order = torch.randperm(n)
+    n_validation = max(int(config.validation * n), 1)
+    held, rows = order[:n_validation], order[n_validation:]
+    steps = -(-len(rows) // config.batch_size)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
+    best, kept, waited = (target[held] ** 2).mean().item(), None, 0
+    for _ in range(config.epochs):
+        network.train()
+        for batch in rows[torch.randperm(len(rows))].split(config.batch_size):
+            optimiser.zero_grad()
+            ((network(values[batch], missing[batch]) - target[batch]) ** 2).mean().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+        network.eval()
+        with torch.no_grad():
+            error = ((network(values[held], missing[held]) - target[held]) ** 2).mean().item()
+        advance()
+        waited += 1
+        if error < best:
+            best, kept, waited = error, {name: value.clone() for name, value in network.state_dict().items()}, 0
+        elif waited >= config.patience:
+            break
+    if kept is None:  # never better than saying nothing: the read-out goes back to the 0 it started from
+        kept = {name: value * 0 if name in ("decoder.strength", "decoder.additive.weight") else value for name, value in network.state_dict().items()}
+    network.load_state_dict(kept)
+    return network.eval()
+
+
+def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(encoded.values.astype(np.float32)), torch.from_numpy(encoded.missing)
+
+
+def _rows(encoded: Encoded, rows: NDArray[np.intp]) -> Encoded:
+    return Encoded(encoded.values[rows], encoded.missing[rows], encoded.columns, encoded.owner)

@@ -1,0 +1,129 @@
+"""Rivals behind the generator's interface: what any generator has to be measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from connectome_gnn.generation.closed_form import Statistics
+from connectome_gnn.generation.linear import band_scales
+from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+
+__all__ = ["RIVALS", "BandedRidge", "ComponentRidge", "NearestPeople", "Ridge", "TrainingMean"]
+
+FOLDS = 5
+NEIGHBOURS = (5, 10, 20, 50, 100, 200, 500)
+
+
+class _CoefficientModel(ConnectomeModel):
+    """A model whose mean is linear in profile features; subclasses choose the coefficients."""
+
+    def _coefficients(self, people: Statistics, data: TrainingData) -> NDArray[np.float64]:
+        raise TypeError(f"{type(self).__name__} does not say how its coefficients are found")
+
+    def _fit_mean(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
+        residual = np.empty_like(data.scores)
+        for rows, held in data.folds(FOLDS, self.seed):
+            centre, coefficients = self._solve(Statistics.of(data.values[rows], data.scores[rows]), data)
+            residual[held] = data.scores[held] - data.scores[rows].mean(0) - (data.values[held] - centre) @ coefficients
+            advance()
+        self.centre, coefficients = self._solve(Statistics.of(data.values, data.scores), data)
+        self.maps = coefficients.astype(np.float32) @ self.space.basis
+        return residual
+
+    def _solve(self, people: Statistics, data: TrainingData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return people.features / people.n, self._coefficients(people, data)
+
+    def _deviation(self, table: pd.DataFrame) -> NDArray[np.float32]:
+        return (self.features.of(table) - self.centre).astype(np.float32) @ self.maps
+
+
+class TrainingMean(_CoefficientModel):
+    """The training people's mean for everybody: what R2 beyond the mean is 0 for."""
+
+    label = "training mean"
+
+    def _coefficients(self, people: Statistics, data: TrainingData) -> NDArray[np.float64]:
+        return np.zeros_like(people.cross)
+
+
+class Ridge(_CoefficientModel):
+    """Ridge regression of every edge on the phenotypes, one strength by generalised cross-validation over all edges."""
+
+    label = "ridge"
+
+    def _coefficients(self, people: Statistics, data: TrainingData) -> NDArray[np.float64]:
+        system, rotation = people.system()
+        return system.solve(data.features.select("linear").astype(float), shared=True)[0] @ rotation.T
+
+
+class ComponentRidge(_CoefficientModel):
+    """Ridge regression of edge components, each with its own strength by generalised cross-validation.
+
+    Parameters
+    ----------
+    age_terms : whether age^2 and age x trait are features too.
+    """
+
+    def __init__(self, seed: int = 0, *, n_components: int = 300, age_terms: bool = False) -> None:
+        super().__init__(seed, n_components=n_components)
+        self.age_terms = age_terms
+        self.label = "component ridge with age terms" if age_terms else "component ridge"
+
+    def _coefficients(self, people: Statistics, data: TrainingData) -> NDArray[np.float64]:
+        system, rotation = people.system()
+        return system.solve(data.features.select("age" if self.age_terms else "linear").astype(float))[0] @ rotation.T
+
+
+class BandedRidge(_CoefficientModel):
+    """Component ridge with a scale for each band of features (phenotype groups, age spline, sex x age, traits x age)."""
+
+    label = "banded component ridge"
+
+    def _coefficients(self, people: Statistics, data: TrainingData) -> NDArray[np.float64]:
+        system, rotation = people.system()
+        return system.solve(band_scales(system, data.features.bands))[0] @ rotation.T
+
+
+class NearestPeople(ConnectomeModel):
+    """The mean connectome of the k training people with the nearest profiles, k by cross-validation, all of them included."""
+
+    label = "nearest neighbours"
+    holds_training_people = True
+
+    def _fit_mean(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
+        self.n_linear = len(self.schema.columns)
+        profiles = data.values[:, : self.n_linear]
+        n = len(profiles)
+        sizes = [k for k in NEIGHBOURS if k < 0.8 * n]
+        residual = np.zeros((len(sizes) + 1, *data.scores.shape))
+        for rows, held in data.folds(FOLDS, self.seed):
+            near = NearestNeighbors(n_neighbors=max(sizes, default=1)).fit(profiles[rows]).kneighbors(profiles[held], return_distance=False)
+            for place, k in enumerate(sizes):
+                residual[place, held] = data.scores[held] - data.scores[rows][near[:, :k]].mean(1)
+            residual[-1, held] = data.scores[held] - data.scores[rows].mean(0)
+            advance()
+        best = int((residual**2).sum((1, 2)).argmin())
+        self.k = [*sizes, n][best]
+        self.people, self.scores = NearestNeighbors(n_neighbors=self.k).fit(profiles), data.scores
+        return residual[best]
+
+    def _deviation(self, table: pd.DataFrame) -> NDArray[np.float32]:
+        near = self.people.kneighbors(self.features.of(table)[:, : self.n_linear], return_distance=False)
+        return self.scores[near].mean(1).astype(np.float32) @ self.space.basis
+
+
+RIVALS: dict[str, Callable[[int], ConnectomeModel]] = {
+    "training mean": TrainingMean,
+    "ridge": Ridge,
+    "component ridge": ComponentRidge,
+    "component ridge with age terms": lambda seed: ComponentRidge(seed, age_terms=True),
+    "banded component ridge": BandedRidge,
+    "nearest neighbours": NearestPeople,
+}
+"""Name and constructor (of a seed) of every rival."""

@@ -1,0 +1,155 @@
+"""Saved generators: a folder with model.safetensors and config.json, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save_file
+
+from connectome_gnn import native
+from connectome_gnn.atlas import Atlas
+from connectome_gnn.edges import Scale
+from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.generation.closed_form import ClosedForm
+from connectome_gnn.generation.directions import Directions
+from connectome_gnn.generation.edge_space import EdgeSpace
+from connectome_gnn.generation.features import ProfileFeatures
+from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
+from connectome_gnn.generation.residual import ResidualModel
+from connectome_gnn.phenotypes import PhenotypeSchema
+
+if TYPE_CHECKING:
+    from connectome_gnn.generation.generator import ConnectomeGenerator
+
+__all__ = ["FORMAT_VERSION", "load_generator", "save_generator"]
+
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy", "scipy", "pandas", "scikit-learn")
+SPACE = ("mean", "std", "presence", "kept", "basis")
+RESIDUAL = ("loadings", "noise", "total", "below", "zeros", "quantiles")
+DIRECTIONS = ("weights", "scale", "mean", "deviation")
+
+
+def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
+    """See :meth:`connectome_gnn.ConnectomeGenerator.save`."""
+    closed = model.closed_form
+    arrays = {f"space.{name}": getattr(model.space, name) for name in SPACE}
+    arrays |= {f"residual.{name}": getattr(model.residual, name) for name in RESIDUAL}
+    arrays |= {f"directions.{name}": getattr(closed.directions, name) for name in DIRECTIONS}
+    arrays |= {"features.mean": closed.features.mean, "features.scale": closed.features.scale}
+    arrays |= {"closed_form.centre": closed.centre, "closed_form.maps": closed.maps}
+    if model.schema.covariance is not None:
+        arrays["schema.covariance"] = model.schema.covariance
+    if model.members:
+        arrays |= {"gate": model.gate, "unit": model.members[0].unit.numpy()}
+        for number, member in enumerate(model.members):
+            arrays |= {f"member{number}.{name}": value.numpy() for name, value in member.state_dict().items()}
+    with native.new_folder(path, force) as folder:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
+        table = model.atlas.to_frame().astype(object)
+        record = {
+            "format_version": FORMAT_VERSION,
+            "kind": type(model).__name__,
+            "sha256": {WEIGHTS: _sha256((folder / WEIGHTS).read_bytes())},
+            "versions": {name: version(name) for name in PACKAGES},
+            "atlas": {"name": model.atlas.name, **{c: table[c].where(table[c].notna(), None).tolist() for c in table}},
+            "measure": model.measure,
+            "signed": model.signed,
+            "schema": model.schema.to_dict(),
+            "described": model.described,
+            "features": closed.features.to_dict(),
+            "directions": {"groups": list(closed.directions.groups), "age": closed.directions.age, "sex": closed.directions.sex},
+            "settings": {
+                "seed": model.seed,
+                "messages": model.messages,
+                "n_components": model.n_components,
+                "network": None if model.network is None else vars(model.network),
+            },
+            "members": len(model.members),
+            "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
+            "holds_training_people": model.holds_training_people,
+        }
+        (folder / CONFIG).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def load_generator(cls: type[ConnectomeGenerator], path: Path) -> Any:
+    """See :meth:`connectome_gnn.ConnectomeGenerator.load`."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"no model folder at {path}; expected a folder with {WEIGHTS} and {CONFIG}, as ConnectomeGenerator.save writes it")
+    record = native.read_json(path / CONFIG)
+    if record.get("format_version") != FORMAT_VERSION or record.get("kind") != cls.__name__:
+        raise ConnectomeError(
+            f"{path / CONFIG}: expected a {cls.__name__} of format {FORMAT_VERSION}, got {record.get('kind')!r} of format "
+            f"{record.get('format_version')!r}; save the model again with this version"
+        )
+    arrays = _checked_arrays(path, record)
+    try:
+        return _rebuilt(cls, record, arrays)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ConnectomeError(f"{path / CONFIG} does not describe {WEIGHTS} beside it ({error}); save the model again") from error
+
+
+def _checked_arrays(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
+    file = path / WEIGHTS
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} lacks {WEIGHTS}; a model folder needs it beside {CONFIG}")
+    content = file.read_bytes()
+    sums = record.get("sha256")
+    if not isinstance(sums, dict) or sums.get(WEIGHTS) != _sha256(content):
+        raise ConnectomeError(f"{file} is not the file that {CONFIG} was written with (its sha256 differs); restore it or save the model again")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise ConnectomeError(f"{file} is no safetensors file ({error})") from error
+
+
+def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dict[str, np.ndarray]) -> ConnectomeGenerator:
+    settings, training = record["settings"], record["training"]
+    network = settings["network"]
+    model = cls(
+        settings["seed"],
+        messages=settings["messages"],
+        network=None if network is None else NetworkConfig(**network),
+        n_components=settings["n_components"],
+    )
+    model.atlas = Atlas.from_frame(pd.DataFrame({key: value for key, value in record["atlas"].items() if key != "name"}), record["atlas"]["name"])
+    model.measure, model.signed, model.scale = record["measure"], record["signed"], Scale(record["signed"])
+    model.cohort_name, model.described, model.n_training = training["cohort"], record["described"], training["people"]
+    model.schema = PhenotypeSchema.from_dict(record["schema"], arrays.get("schema.covariance"))
+    model.features = ProfileFeatures.from_dict(record["features"], model.schema, arrays["features.mean"], arrays["features.scale"])
+    model.space = EdgeSpace(*(arrays[f"space.{name}"] for name in SPACE))
+    model.residual = ResidualModel(*(arrays[f"residual.{name}"] for name in RESIDUAL))
+    kind = record["directions"]
+    weights, scale, mean, deviation = (arrays[f"directions.{name}"] for name in DIRECTIONS)
+    directions = Directions(weights, tuple(kind["groups"]), kind["age"], kind["sex"], scale, mean, deviation)
+    model.earned = pd.DataFrame(training["earned"]).set_index("path").astype(float)
+    model.closed_form = ClosedForm(model.features, directions, arrays["closed_form.centre"], arrays["closed_form.maps"], model.earned)
+    if record["members"]:
+        model.gate = arrays["gate"]
+        task = model._task(arrays["unit"])
+        for number in range(record["members"]):
+            member = ConnectomeNetwork(task, model.network)
+            prefix = f"member{number}."
+            member.load_state_dict({name[len(prefix) :]: torch.from_numpy(a) for name, a in arrays.items() if name.startswith(prefix)})
+            model.members.append(member.eval())
+    model._fitted = True
+    return model
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{"path": str(path), **{str(name): float(value) for name, value in row.items()}} for path, row in table.iterrows()]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
