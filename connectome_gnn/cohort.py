@@ -139,7 +139,8 @@ class Cohort:
         return self.n_people
 
     def __repr__(self) -> str:
-        return f"Cohort({self.name!r}, {self.n_people} {self.kind}, {self.n_regions} regions, {self.measure}, {self.phenotypes.shape[1]} phenotypes)"
+        people = f"{self.n_people} {self.kind}, {self.phenotypes.shape[1]} phenotypes"
+        return f"Cohort({self.name!r}, {people}, {self.n_regions} regions, {self.measure})"
 
     def read(self, rows: slice | ArrayLike) -> NDArray:
         """Weights of some rows (a slice, positions or a boolean mask), (n, E), read from the memory map without touching the others."""
@@ -245,7 +246,9 @@ class Cohort:
 
     def _column(self, name: str, purpose: str) -> pd.Series:
         if name not in self.phenotypes:
-            raise ConnectomeError(f"cohort {self.name!r} has no column {name!r} to {purpose}; it has {listed(map(str, self.phenotypes)) or 'none'}")
+            raise ConnectomeError(
+                f"cohort {self.name!r} has no column {name!r} to {purpose}; it has {listed(map(str, self.phenotypes)) or 'none'}"
+            )
         return self.phenotypes[name]
 
     # --- graphs ------------------------------------------------------------------------------------------------------
@@ -380,7 +383,8 @@ class Cohort:
             raise ConnectomeError(f"{path / 'connectomes.npy'} holds no people; expected at least one row")
         if weights.ndim != 2 or weights.shape[1] != atlas.n_edges:
             raise ConnectomeError(
-                f"{path / 'connectomes.npy'}: expected (people, {atlas.n_edges}) for the {atlas.n_regions} regions of atlas.tsv, got {weights.shape}; "
+                f"{path / 'connectomes.npy'}: expected (people, {atlas.n_edges}) for the {atlas.n_regions} regions of atlas.tsv, "
+                f"got {weights.shape}; "
                 "give the upper triangle without the diagonal"
             )
         table, described = native.read_participants(path / "participants.tsv")
@@ -423,6 +427,6 @@ class Cohort:
             expected = "correlations between -1 and 1" if self.signed else "finite weights of 0 or more"
             rows, columns = edge_indices(self.n_regions)
             raise ConnectomeError(
-                f"expected {expected} ({self.measure}), got {weights[person, edge]} for participant {self.ids[part.start + person]!r} between "
-                f"{self.atlas.labels[rows[edge]]!r} and {self.atlas.labels[columns[edge]]!r}; correct it, or leave the person out"
+                f"expected {expected} ({self.measure}), got {weights[person, edge]} for participant {self.ids[part.start + person]!r} "
+                f"between {self.atlas.labels[rows[edge]]!r} and {self.atlas.labels[columns[edge]]!r}; correct it, or leave the person out"
             )

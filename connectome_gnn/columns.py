@@ -22,6 +22,7 @@ __all__ = [
     "level_text",
     "listed",
     "numeric_column",
+    "parsed",
 ]
 
 KINDS = ("continuous", "binary", "categorical", "ordinal")
@@ -50,15 +51,23 @@ def numeric_column(column: pd.Series, units: str | None = None, source: str = ""
     if column.dtype.kind in "mMc":  # dates, durations and complex numbers are no quantities of a person
         numbers = np.full(len(column), np.nan)
     else:
-        numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        numbers = parsed(column)
     wrong = np.isinf(numbers) | (np.isnan(numbers) & ~column.isna().to_numpy())
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         where = f"{source}: " if source else ""
         unit = f" ({units})" if units else ""
-        raise ConnectomeError(
-            f"{where}column {column.name!r}: expected finite numbers{unit} or n/a, got {str(column.iloc[row])!r} (participant {column.index[row]!r})"
-        )
+        found = f"got {str(column.iloc[row])!r} (participant {column.index[row]!r})"
+        raise ConnectomeError(f"{where}column {column.name!r}: expected finite numbers{unit} or n/a, {found}")
+    return numbers
+
+
+def parsed(column: pd.Series) -> NDArray[np.float64]:
+    """Values as float64 (N,), NaN where they are missing or no numbers; text to the last digit."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
+    if not pd.api.types.is_numeric_dtype(column.dtype):  # pandas 2 rounds the last digit of numbers in text
+        known = np.isfinite(numbers)
+        numbers[known] = [float(value) for value in column[known]]
     return numbers
 
 
@@ -71,10 +80,10 @@ def described_as(name: str, note: Mapping[str, Any]) -> Literal["numbers", "leve
         If the entry is no object, or its Kind none of :data:`KINDS`.
     """
     if not isinstance(note, Mapping):
-        raise ConnectomeError(f"participants.json: the entry of {name!r} must be an object with Description, Units or Levels, Group")
+        raise ConnectomeError(f"the description of {name!r} must be an object with Description, Units or Levels, Group")
     kind = note.get("Kind")
     if kind is not None and kind not in KINDS:
-        raise ConnectomeError(f"column {name!r}: Kind is one of {', '.join(KINDS)}, participants.json says {kind!r}")
+        raise ConnectomeError(f"column {name!r}: Kind is one of {', '.join(KINDS)}, its description says {kind!r}")
     if kind == "continuous":
         return "numbers"
     if kind is not None or described_levels(name, note):
@@ -96,7 +105,7 @@ def described_levels(name: str, note: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(levels, (list, tuple)):
         levels = {code: code for code in levels}
     if not isinstance(levels, Mapping):
-        raise ConnectomeError(f"column {name!r}: Levels are an object of codes and meanings, participants.json says {levels!r}")
+        raise ConnectomeError(f"column {name!r}: Levels are an object of codes and meanings, its description says {levels!r}")
     named: dict[str, str] = {}
     for code, meaning in levels.items():
         text = level_text(code)
@@ -152,7 +161,7 @@ def _numbers(present: pd.Series) -> pd.Series:
     """Values as float64, NaN where they are no numbers (True and False are none)."""
     if present.dtype.kind in "bmMc":
         return pd.Series(np.nan, present.index)
-    numbers = pd.to_numeric(present, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = parsed(present)
     truth = [isinstance(value, (bool, np.bool_)) for value in present]
     return pd.Series(np.where(truth, np.nan, numbers), present.index)
 

@@ -151,5 +151,4 @@ class Scale:
             # tanh rounds to +-1 in float32 from about 9 on; a correlation stays inside the open interval.
             limit = np.nextafter(one, 0 * one)
             return np.clip(np.tanh(array), -limit, limit)
-        largest = np.nextafter(np.log(np.finfo(array.dtype).max), 0 * one)
-        return np.expm1(np.clip(array, 0, largest))
+        return np.expm1(np.clip(array, 0, np.floor(np.log(np.finfo(array.dtype).max))))

@@ -139,14 +139,14 @@ def cohort_graphs(cohort: Cohort, backbone: NDArray[np.bool_] | None = None) -> 
     x = torch.from_numpy(region_features(cohort.atlas))
     shared = GraphInfo.of(cohort)
     phenotypes, identifiers = (_encoded(cohort.phenotypes, columns) for columns in (shared.phenotypes, shared.identifiers))
+    edge = to_matrices(np.arange(cohort.n_edges))[rows, columns]  # each direction's place in the edge vector
     graphs = []
-    for part, _ in cohort.batches(64):
-        for offset, matrix in enumerate(cohort.dense(part)):
-            row = part.start + offset
+    for part, weights in cohort.batches(64):
+        for row, values in enumerate(weights[:, edge].astype(np.float32, copy=False), part.start):
             graph = Data(
                 x=x,
                 edge_index=edge_index,
-                edge_attr=torch.from_numpy(matrix[rows, columns][:, None]),
+                edge_attr=torch.from_numpy(values[:, None]),
                 phenotypes=phenotypes[row : row + 1],
                 participant_id=str(cohort.ids[row]),
                 cohort=shared,
@@ -178,8 +178,8 @@ def graphs_cohort(graphs: Sequence[Data] | Batch, like: Cohort | None = None) ->
         _check_fields(graph, info, _who(row, graph))
         if not shared.atlas.match(info.atlas).same or (shared.measure, shared.signed) != (info.measure, info.signed):
             raise ConnectomeError(
-                f"{_who(row, graph)} holds {info.measure} on atlas {info.atlas.name!r}, expected {shared.measure} on {shared.atlas.name!r} with "
-                "the same regions; graphs of one cohort share both"
+                f"{_who(row, graph)} holds {info.measure} on atlas {info.atlas.name!r}, expected {shared.measure} on "
+                f"{shared.atlas.name!r} with the same regions; graphs of one cohort share both"
             )
         weights[row] = _edge_weights(graph, shared.atlas.n_regions, _who(row, graph))
     return Cohort(
@@ -205,14 +205,14 @@ def _check_fields(graph: Data, info: GraphInfo, who: str) -> None:
         if getattr(graph, field, None) is None:
             raise ConnectomeError(f"{who} lacks {field}; expected the fields that Cohort.graphs() gives: {', '.join(fields)}")
     for field, columns in (("phenotypes", info.phenotypes), ("identifiers", info.identifiers)):
-        values = getattr(graph, field).reshape(-1) if columns else ()
+        values = getattr(graph, field).reshape(-1).tolist() if columns else []
         if len(values) != len(columns):
             names = ", ".join(column.name for column in columns)
             raise ConnectomeError(f"{who} has {len(values)} {field}, expected {len(columns)}: {names}")
         for column, value in zip(columns, values, strict=True):
-            if column.levels is not None and not (np.isnan(value) or float(value) in range(len(column.levels))):
+            if column.levels is not None and not (np.isnan(value) or value in range(len(column.levels))):
                 raise ConnectomeError(
-                    f"{who}: {column.name!r} is {float(value)}, expected the position of one of its levels {', '.join(map(repr, column.levels))}"
+                    f"{who}: {column.name!r} is {value}, expected the position of one of its levels {', '.join(map(repr, column.levels))}"
                 )
 
 

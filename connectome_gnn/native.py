@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from connectome_gnn.columns import described_as, described_levels, level_text, numeric_column
+from connectome_gnn.columns import described_as, described_levels, level_text, numeric_column, parsed
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.tables import ABSENT, people_table, read_table
 
@@ -129,9 +129,11 @@ def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any
         raise ConnectomeError(f"{path} has a header but no people; expected one row a person")
     beside = path.with_suffix(".json")
     notes: dict[str, Any] = {**(read_json(beside) if beside.is_file() else {}), **(described or {})}
-    wrong = [name for name, note in notes.items() if not isinstance(note, Mapping)]
-    if wrong:
-        raise ConnectomeError(f"{beside}: the entry of {wrong[0]!r} must be an object with Description, Units or Levels, Group")
+    try:
+        for name, note in notes.items():
+            described_as(name, note)
+    except ConnectomeError as error:
+        raise ConnectomeError(f"{beside}: {error}") from error
     cells = people_table(cells, str(path))
     return pd.DataFrame({name: _typed(cells[name], notes.get(name, {}), path) for name in cells.columns}, index=cells.index), notes
 
@@ -153,7 +155,7 @@ def _typed(cells: pd.Series, note: Mapping[str, Any], path: Path) -> pd.Series:
         numbers = pd.to_numeric(column)
     except (ValueError, TypeError):
         return column
-    return numbers.astype(np.float64) if numbers.dtype == object else numbers  # integers of more than 64 bits; all missing
+    return numbers if numbers.dtype.kind in "iu" else pd.Series(parsed(column), column.index, name=name)
 
 
 def write_participants(table: pd.DataFrame, described: Mapping[str, Any], folder: Path) -> None:

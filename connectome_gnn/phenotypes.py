@@ -107,7 +107,8 @@ class Phenotype:
         if unknown is not None:
             who = column.index[present][unknown]
             raise ConnectomeError(
-                f"column {self.name!r}: unknown level {text[unknown]!r} (participant {who!r}); the levels are {listed(self.codes, 20)}, or n/a"
+                f"column {self.name!r}: unknown level {text[unknown]!r} (participant {who!r}); "
+                f"the levels are {listed(self.codes, 20)}, or n/a"
             )
         positions = np.full(len(column), np.nan)
         positions[present] = [position[code] for code in text]

@@ -161,10 +161,8 @@ job_type | categorical | retired .52, sitting .26, standing .14, manual .08 | -.
 snoring | binary | no .63, yes .37 | .00 .18 | adiposity .25 | snores
 loneliness | binary | no .84, yes .16 | -.05 -.08 | distress .45 | often feels lonely
 """
-FOODS = (
-    "oily_fish other_fish processed_meat poultry beef lamb pork cheese milk yoghurt eggs nuts legumes sweets cakes crisps soft_drinks juice"
-).split()
-WHOLESOME = {"oily_fish", "other_fish", "poultry", "yoghurt", "nuts", "legumes", "milk"}
+WHOLESOME = ("oily_fish", "other_fish", "poultry", "milk", "yoghurt", "nuts", "legumes")
+INDULGENT = ("processed_meat", "beef", "lamb", "pork", "cheese", "eggs", "sweets", "cakes", "crisps", "soft_drinks", "juice")
 FREQUENCIES = "never .10, seldom .22, weekly .28, often .28, frequently .08, daily .04"
 SUPPLEMENTS = ("vitamin_d", "multivitamin", "vitamin_c", "fish_oil", "glucosamine", "calcium", "zinc", "iron", "folic_acid")
 LEISURE = ("gym", "pub", "religious_group", "adult_education", "choir", "volunteering", "gardening", "cycling", "swimming")
@@ -289,7 +287,7 @@ def _lifestyle() -> list[Trait]:
         shares = tuple((level, float(share)) for level, share in (part.split() for part in levels.split(",")))
         traits.append(Trait(name, "lifestyle", meaning, kind, levels=shares, age=age, sex=sex, factors=tuple(factors.items())))
 
-    for food in FOODS:
+    for food in WHOLESOME + INDULGENT:
         good = food in WHOLESOME
         code(
             food,

@@ -70,19 +70,18 @@ def draw_part(
         raise ConnectomeError("one person or group of people cannot be split; expected at least two")
     generator = np.random.default_rng(seed)
     order = generator.permutation(n_units)
-    if strata is not None:
-        stratum = strata[np.unique(units, return_index=True)[1]] + 1
-        order = order[np.argsort(generator.permutation(stratum.max() + 1)[stratum[order]], kind="stable")]
+    stratum = np.zeros(n_units, np.intp) if strata is None else strata[np.unique(units, return_index=True)[1]]
     sizes = np.bincount(units[~ids.duplicated()], minlength=n_units)
     chosen = np.zeros(n_units, bool)
-    # Walk along the random order and take whatever keeps the number taken nearest to its due. Every stretch of the order, so every stratum,
-    # is cut alike.
-    met, taken = 0, 0
-    for unit in order:
-        met += sizes[unit]
-        if 2 * (fraction * met - taken) >= sizes[unit]:
-            chosen[unit] = True
-            taken += sizes[unit]
+    due = 0.0
+    # From each stratum, in its random order, as many as come nearest to what is due; what is left over is due from the next stratum.
+    for value in generator.permutation(np.unique(stratum)):
+        members = order[stratum[order] == value]
+        people = np.append(0, np.cumsum(sizes[members]))
+        due += fraction * people[-1]
+        n_chosen = np.abs(people - due).argmin()
+        chosen[members[:n_chosen]] = True
+        due -= people[n_chosen]
     if chosen.all() or not chosen.any():
         chosen[order[-1]] = not chosen[order[-1]]
     return chosen[units]

@@ -84,7 +84,8 @@ def people_table(table: pd.DataFrame, source: str = "the participants table") ->
     repeated = table.index[table.index.duplicated()]
     if len(repeated):
         raise ConnectomeError(
-            f"{source}: participant_id must be unique, {repeated[0]!r} occurs more than once (several rows of one person need a column 'sample')"
+            f"{source}: participant_id must be unique, {repeated[0]!r} occurs more than once "
+            "(several rows of one person need a column 'sample')"
         )
     return table
 

@@ -13,7 +13,11 @@ from tiny import make_atlas
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.errors import ConnectomeError
 
-LABEL = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1).map(str.strip).filter(lambda text: text and text != "n/a")
+LABEL = (
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1)
+    .map(str.strip)
+    .filter(lambda text: text and text != "n/a")
+)
 PLACE = st.floats(-100, 100) | st.just(np.nan)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,13 @@ def test_a_process_of_its_own(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no cohort folder at nowhere") and done.stderr.count("\n") == 1
+
+
+def test_a_terminal_without_unicode(parts, tmp_path):
+    command = [sys.executable, "-c", "from connectome_gnn.cli import main; main()", "evaluate", "good", "test", "--reference", "train"]
+    done = subprocess.run(command, cwd=parts, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert b"r2_beyond_mean" in done.stdout
 
 
 def test_help_does_not_load_the_heavy_parts():
@@ -626,7 +634,7 @@ def test_demo_tells_the_whole_story(tmp_path):
     assert list(samples.ids) == list(test.ids) and samples.kind == "sample"
     assert len(list((tmp_path / "demo" / "rivals").iterdir())) == len(RIVALS)
     again = printed[printed.index("connectome-gnn evaluate") :].split()[1:]  # the command it suggests works
-    assert "spread_ratio" in run(*again)
+    assert "r2_beyond_mean" in run(*again)
     generated = run("generate", tmp_path / "demo" / "model", tmp_path / "demo" / "test", "--out", tmp_path / "again")
     assert "10 people" in generated
     assert contents(tmp_path / "again")["connectomes.npy"] == contents(tmp_path / "demo" / "samples")["connectomes.npy"]

@@ -15,13 +15,16 @@ from connectome_gnn.edges import FISHER_CLIP, Scale, edge_indices, n_edges_of, n
 from connectome_gnn.errors import ConnectomeError
 
 FLOATS = (np.float32, np.float64)
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST = 1.5e38
 
 
 @given(st.integers(2, 2000))
 def test_regions_and_edges_are_inverse(n_regions):
     assert n_regions_of(n_edges_of(n_regions)) == n_regions
-    assert n_edges_of(n_regions) == nx.complete_graph(min(n_regions, 40)).number_of_edges() or n_regions > 40
+
+
+def test_the_number_of_edges_agrees_with_networkx():
+    assert [n_edges_of(n) for n in range(1, 30)] == [nx.complete_graph(n).number_of_edges() for n in range(1, 30)]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,12 @@ def test_edges_are_in_the_order_of_the_upper_triangle():
         rows[0] = 3  # shared by everybody who asks
 
 
-@given(st.integers(2, 9), array_shapes(min_dims=0, max_dims=2, max_side=3), st.sampled_from([np.float16, *FLOATS, np.int64, np.bool_]), st.data())
+@given(
+    st.integers(2, 9),
+    array_shapes(min_dims=0, max_dims=2, max_side=3),
+    st.sampled_from([np.float16, *FLOATS, np.int64, np.bool_]),
+    st.data(),
+)
 def test_vectors_to_matrices_and_back(n_regions, people, dtype, data):
     vectors = data.draw(arrays(dtype, (*people, n_edges_of(n_regions))))
     matrices = to_matrices(vectors)

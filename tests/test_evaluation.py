@@ -575,9 +575,9 @@ def test_undefined_scores_say_why(world, train, real):
     for name in ("r2_beyond_mean", "demeaned_r", "spread_ratio"):
         assert flat[name]["value"] is None
         assert "edge" in flat[name]["reason"]
-    for weight in (0, 0.1):
-        nobody = world.cohort(np.full_like(real.weights, weight), real.ids)
-        assert "constant" in scored(nobody, real, train)["raw_r"]["reason"]
+    for weights in (np.zeros(300), np.linspace(0.1, 90, 300)):
+        constant = world.cohort(np.tile(weights[:, None], (1, E)), real.ids)
+        assert "constant" in scored(constant, real, train)["raw_r"]["reason"]
     mean = modelled(train).mean(0)
     of_mean = Comparison.of(real, world.expected(np.tile(mean, (300, 1)), real.ids), Reference.of(train), n_bootstrap=2)
     at_mean = replace(of_mean, reference=replace(of_mean.reference, mean=modelled(of_mean.real)[0]))
@@ -643,7 +643,9 @@ def test_summary_shows_rivals_nulls_and_reasons(evaluation):
     assert lines[row + 2].split() == ["null", "0.0000"]
     assert "demeaned_r of mean: every generated connectome is the training mean" in text
     assert "2 samples a person (generated)" in text
+    assert "presence_auc, presence_brier, density_difference, zeros_difference of mean: expected" in text
     assert "nan" not in text
+    assert "-0.0000" not in text
 
 
 def test_summary_without_rivals_or_truth_is_narrow(world, train, real):

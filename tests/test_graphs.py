@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from tiny import DESCRIBED, make_atlas, make_cohort, make_phenotypes, make_samples, make_weights
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
-from torch_geometric.utils import coalesce, to_networkx
+from torch_geometric.utils import coalesce, to_dense_adj, to_networkx
 
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
@@ -36,7 +35,9 @@ COHORTS = {
     "samples": make_samples(),
     "many": make_cohort(150),
     "selection": make_cohort().take([5, 2, 7]),
-    "families": make_cohort(phenotypes=make_phenotypes().assign(family_id=["f1", None] * 6, session_id="01", extrapolated=[True, False] * 6)),
+    "families": make_cohort(
+        phenotypes=make_phenotypes().assign(family_id=["f1", None] * 6, session_id="01", extrapolated=[True, False] * 6)
+    ),
     "no phenotypes": make_cohort(phenotypes=pd.DataFrame(index=make_phenotypes().index)),
     "no edges": make_cohort(weights=np.zeros((12, 15), np.float32)),
 }
@@ -93,8 +94,9 @@ def test_graphs_are_valid_symmetric_and_sorted(n_regions, n_people, signed, seed
         index, weights = coalesce(graph.edge_index, graph.edge_attr)
         assert torch.equal(index, graph.edge_index)
         assert torch.equal(weights, graph.edge_attr)
-        dense = torch.sparse_coo_tensor(graph.edge_index, graph.edge_attr[:, 0], (n_regions, n_regions)).to_dense()
-        np.testing.assert_array_equal(dense, matrix)
+        np.testing.assert_array_equal(
+            to_dense_adj(graph.edge_index, edge_attr=graph.edge_attr, max_num_nodes=n_regions)[0, :, :, 0], matrix
+        )
 
 
 def test_what_a_graph_holds():
@@ -111,11 +113,10 @@ def test_what_a_graph_holds():
     profile = cohort.phenotypes.iloc[4]
     expected = [profile["age"], int(profile["sex"]), ["c", "a", "b"].index(profile["site"]), int(profile["smoking"]), profile["trials"]]
     np.testing.assert_array_equal(graph.phenotypes[0], expected)  # levels by their position in the description
-    assert np.isnan(cohort.graphs()[0].phenotypes[0, 0])
+    assert cohort.graphs()[0].phenotypes[0, 0].isnan()
     assert "GraphInfo('tiny', 6 regions" in repr(graph)
     assert len(repr(graph)) < 300
-    network = to_networkx(graph, edge_attrs=["edge_attr"], to_undirected=True)
-    assert nx.is_isomorphic(nx.from_numpy_array((cohort.weights != 0).any(0).sum() * np.ones((1, 1))), nx.Graph([(0, 0)]))
+    network = to_networkx(graph, to_undirected=True)
     assert network.number_of_edges() == (cohort.weights != 0).any(0).sum()
 
 
@@ -189,7 +190,9 @@ def own_graphs(cohort: Cohort) -> list[Data]:
 def test_graphs_of_the_users_own():
     cohort = make_cohort()
     graphs = own_graphs(cohort)
-    with pytest.raises(ConnectomeError, match=r"graph 0 \(sub-000\) does not say its atlas and measure; give a cohort on the same atlas as like="):
+    with pytest.raises(
+        ConnectomeError, match=r"graph 0 \(sub-000\) does not say its atlas and measure; give a cohort on the same atlas as like="
+    ):
         Cohort.from_graphs(graphs)
     assert_same(Cohort.from_graphs(graphs, like=cohort), cohort)
     for graph in graphs:  # any order of the edges, one value an edge, another precision, gradients

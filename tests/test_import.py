@@ -13,7 +13,21 @@ import pytest
 
 import connectome_gnn
 
-HEAVY = ("torch", "torch_geometric", "nilearn", "matplotlib", "plotly", "lightning", "dask", "captum", "pandas", "numba", "scipy", "sklearn", "numpy")
+HEAVY = (
+    "torch",
+    "torch_geometric",
+    "nilearn",
+    "matplotlib",
+    "plotly",
+    "lightning",
+    "dask",
+    "captum",
+    "pandas",
+    "numba",
+    "scipy",
+    "sklearn",
+    "numpy",
+)
 
 WATCHED = """
 import json, sys
@@ -35,7 +49,9 @@ def fresh(tmp_path_factory):
     """What a process of its own did while it imported the package."""
     folder = tmp_path_factory.mktemp("home")
     environment = {**os.environ, "HOME": str(folder)}
-    result = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True, check=True, cwd=folder, env=environment, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", WATCHED], capture_output=True, text=True, check=True, cwd=folder, env=environment, timeout=60
+    )
     assert result.stderr == ""
     return {**json.loads(result.stdout), "left": sorted(path.name for path in folder.rglob("*"))}
 

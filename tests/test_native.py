@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from tiny import DESCRIBED, make_phenotypes
 
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.native import check_target, new_folder, open_array, read_json, read_participants, write_json, write_participants, write_rows
+from connectome_gnn.native import (
+    check_target,
+    new_folder,
+    open_array,
+    read_json,
+    read_participants,
+    write_json,
+    write_participants,
+    write_rows,
+)
 
 # --- arrays ----------------------------------------------------------------------------------------------------------------
 
@@ -81,7 +90,14 @@ def test_damaged_arrays_are_named(tmp_path, spoil, message, mapped):
 
 @pytest.mark.parametrize(
     "array",
-    [np.array(["a"]), np.array([1j]), np.array([True]), np.zeros(2, [("a", float)]), np.array(["2020-01-01"], "M8[D]"), np.array([3], "m8[s]")],
+    [
+        np.array(["a"]),
+        np.array([1j]),
+        np.array([True]),
+        np.zeros(2, [("a", float)]),
+        np.array(["2020-01-01"], "M8[D]"),
+        np.array([3], "m8[s]"),
+    ],
 )
 def test_other_than_real_numbers_are_refused(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
@@ -175,7 +191,8 @@ def read(folder, text: str, described: dict | None = None, encoding: str = "utf-
 
 
 def test_types_follow_the_description(tmp_path):
-    text = "participant_id\tsex\tage\tcode\tcount\tsession_id\tfamily_id\tsample\n1\t0\t61\t1.0\t3\t01\t1\t0\n02\t1\tn/a\t-3.0\t4\t02\tn/a\t0\n"
+    header = "participant_id\tsex\tage\tcode\tcount\tsession_id\tfamily_id\tsample\n"
+    text = header + "1\t0\t61\t1.0\t3\t01\t1\t0\n02\t1\tn/a\t-3.0\t4\t02\tn/a\t0\n"
     described = {"sex": {"Levels": {"0": "f", "1": "m"}}, "age": {"Units": "years"}, "code": {"Kind": "categorical"}}
     table = read(tmp_path, text, described)
     assert table.index.tolist() == ["1", "02"]
@@ -188,7 +205,9 @@ def test_types_follow_the_description(tmp_path):
     assert table["family_id"].isna().tolist() == [False, True]
     assert table["sample"].dtype.kind == "i"
     # Levels decide before Units, Kind before both
-    both = read(tmp_path, text, {"count": {"Units": "cups", "Levels": {"3": "", "4": ""}}, "sex": {"Kind": "continuous", "Levels": {"0": ""}}})
+    both = read(
+        tmp_path, text, {"count": {"Units": "cups", "Levels": {"3": "", "4": ""}}, "sex": {"Kind": "continuous", "Levels": {"0": ""}}}
+    )
     assert both["count"].tolist() == ["3", "4"]
     assert both["sex"].dtype == np.int64
     # a description given by the caller comes before the file beside the table
@@ -248,9 +267,9 @@ def test_other_wrong_files_are_named(tmp_path):
         read_participants(tmp_path / "participants.tsv")
     with pytest.raises(ConnectomeError, match="is not UTF-8 text"):
         read(tmp_path, "participant_id\nä\n", encoding="latin-1")
-    with pytest.raises(ConnectomeError, match=r"participants\.json: the entry of 'age' must be an object"):
+    with pytest.raises(ConnectomeError, match=r"participants\.json: the description of 'age' must be an object"):
         read(tmp_path, "participant_id\tage\nx\t1\n", {"age": "years"})
-    with pytest.raises(ConnectomeError, match="'age': Kind is one of"):
+    with pytest.raises(ConnectomeError, match=r"participants\.json: column 'age': Kind is one of"):
         read(tmp_path, "participant_id\tage\nx\t1\n", {"age": {"Kind": "number"}})
 
 
@@ -296,11 +315,15 @@ def test_a_new_folder_appears_complete(tmp_path):
     assert target.stat().st_mode == plain.stat().st_mode  # the user's umask, not a private folder
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
 def test_an_error_leaves_nothing(tmp_path, error):
-    with pytest.raises(type(error) if isinstance(error, OSError) else error), new_folder(tmp_path / "out") as folder:
-        (folder / "a.txt").write_text("half")
-        raise error
+    def write_half():
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "a.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert listing(tmp_path) == []
 
 

@@ -171,7 +171,7 @@ def test_a_pattern_names_the_person(tmp_path, pattern, path):
         file = tmp_path / "m" / path.format(name, name)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_matrix(file, matrix)
-    (tmp_path / "m" / "other.csv").write_text("no matrix")
+    (tmp_path / "m" / "x.md").write_text("no matrix")
     np.testing.assert_array_equal(read(tmp_path / "m", pattern=pattern).weights, counts())
 
 

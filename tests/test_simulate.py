@@ -31,7 +31,7 @@ def people() -> pd.DataFrame:
 
 
 def without(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return table.assign(**{name: np.nan for name in columns})
+    return table.assign(**dict.fromkeys(columns, np.nan))
 
 
 def moved(cohort: Cohort, columns: list[str], rows: int = 1500) -> np.ndarray:

@@ -46,8 +46,8 @@ def make_phenotypes(n_people: int = 12, seed: int = 0) -> pd.DataFrame:
         },
         index=pd.Index([f"sub-{n:03d}" for n in range(n_people)], name="participant_id"),
     )
-    for row, name in enumerate(["age", "sex", "site", "smoking"]):
-        table.loc[table.index[row], name] = np.nan
+    for person, name in zip(table.index, ["age", "sex", "site", "smoking"], strict=False):
+        table.loc[person, name] = np.nan
     return table
 
 

@@ -5,6 +5,8 @@ Modules of the package are imported inside the commands that use them, so that h
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -42,4 +44,7 @@ for command in (demo, simulate, convert, fit, generate, evaluate):
 
 def main() -> None:
     """Entry point of ``connectome-gnn``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a character shows ? in its place
+            stream.reconfigure(errors="replace")
     app()

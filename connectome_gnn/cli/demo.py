@@ -70,10 +70,8 @@ def demo(
     show_ranking(ranking, "Expected connectomes of the held-out people")
     _show_samples(of_samples, samples, test)
     show_earned(model.earned, "What each path of the generator earned")
-    say(
-        f"Everything is in {out}: train, test, model, samples, expected, rivals and scores.json. To score it, or a generator of your own, again:"
-    )
-    say(f"connectome-gnn evaluate {out / 'samples'} {out / 'test'} --reference {out / 'train'}")
+    say(f"Everything is in {out}: train, test, model, samples, expected, rivals and scores.json. To score them again, or others:")
+    say(f"connectome-gnn evaluate {out / 'expected'} {out / 'test'} --reference {out / 'train'} --rival ridge={out / 'rivals' / 'ridge'}")
 
 
 def _show_samples(scores: Evaluation, generated: Cohort, real: Cohort) -> None:

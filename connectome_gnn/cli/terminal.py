@@ -52,7 +52,7 @@ def _sentence(error: Exception) -> str | None:
     """What to tell a user about their own mistake; None for an error of the program."""
     if isinstance(error, typer.BadParameter) or hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
-        message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+        message = str(error.format_message()).rstrip(".")
         return message + (f"; see '{context.command_path} --help'" if context else "")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror

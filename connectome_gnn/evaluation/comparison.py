@@ -119,9 +119,11 @@ class Comparison:
     @cached_property
     def densities(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Share of all E edges that are not exactly 0: of each real person (N,), of each generated one (M,), samples averaged."""
-        real = [(x != 0).mean(1) for _, x in self.real_batches()]
-        generated = [(y != 0).mean((1, 2)) for _, y in self.generated_batches()]
-        return np.concatenate(real), np.concatenate(generated)
+        return self._densities(self.real, self.real_rows[:, None]), self._densities(self.generated, self.generated_rows)
+
+    def _densities(self, cohort: Cohort, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        shares = [np.count_nonzero(cohort.read(rows[part].ravel()), axis=1) / cohort.n_edges for part in self._slices(len(rows))]
+        return np.concatenate(shares).reshape(rows.shape).mean(1)
 
 
 def resamples(

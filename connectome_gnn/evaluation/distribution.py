@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome_gnn.evaluation.comparison import Comparison, weighted_mean
-from connectome_gnn.evaluation.scores import Estimate, Score
+from connectome_gnn.evaluation.scores import NO_ABSENT_EDGES, Estimate, Score
 
 __all__ = ["DISTRIBUTION", "DensityDifference", "SpreadRatio", "ZerosDifference"]
 
@@ -22,8 +22,6 @@ PEOPLE_AT_ONCE = 256
 
 NO_VARIANCE = 1e-12
 """Real people whose variance on an edge is below this share of the training variance do not differ on it."""
-
-NO_ABSENT_EDGES = "expected connectomes do not say which edges are absent; score samples"
 
 
 class SpreadRatio:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome_gnn.evaluation.comparison import Comparison, weighted_mean
-from connectome_gnn.evaluation.scores import Estimate, Score
+from connectome_gnn.evaluation.scores import NO_ABSENT_EDGES, Estimate, Score
 
 __all__ = ["FIDELITY", "DemeanedR", "PresenceAUC", "PresenceBrier", "R2BeyondMean", "RawR"]
 
@@ -143,7 +143,7 @@ def _mean_over_people(comparison: Comparison, values: NDArray[np.float64], null:
 
 def _presence(comparison: Comparison, values: NDArray[np.float64], of_mean: NDArray[np.float64]) -> Estimate:
     if comparison.generated.kind == "expected":
-        return Estimate.undefined("expected connectomes do not say which edges are absent; score samples")
+        return Estimate.undefined(NO_ABSENT_EDGES)
     if not comparison.reference.rare.any():
         return Estimate.undefined("every edge is present in at least half of the reference people, so none is rare")
     # The null over the people who have the score, so that both are of the same people.

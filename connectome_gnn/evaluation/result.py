@@ -126,11 +126,17 @@ class Evaluation:
                 shown.add_row(str(score) if place == 0 else "", *(cells[column] for column in columns[1:]))
             null = rows["null"].iloc[0]
             shown.add_row("", *(["null", _text(null)] if np.isfinite(null) else []), end_section=True)
-        said: dict[tuple[str, str], list[str]] = {}
+        return "\n".join([_rendered(shown), *self._reasons(), *self.notes])
+
+    def _reasons(self) -> list[str]:
+        """Why numbers are undefined, a line for each reason and the cohorts it holds for."""
+        cohorts: dict[tuple[str, str], list[str]] = {}
         for record in self.table[self.table["reason"] != ""].to_dict("records"):
-            said.setdefault((record["score"], record["reason"]), []).append(record["cohort"])
-        lines = [f"{score} of {', '.join(cohorts)}: {reason}" for (score, reason), cohorts in said.items()]
-        return "\n".join([_rendered(shown), *lines, *self.notes])
+            cohorts.setdefault((record["reason"], record["score"]), []).append(record["cohort"])
+        scores: dict[tuple[str, str], list[str]] = {}
+        for (reason, score), names in cohorts.items():
+            scores.setdefault((reason, ", ".join(names)), []).append(score)
+        return [f"{', '.join(names)} of {whose}: {reason}" for (reason, whose), names in scores.items()]
 
     def __str__(self) -> str:
         return self.summary()
@@ -165,7 +171,7 @@ def _plain(value: float) -> float | int | None:
 
 
 def _text(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.4f}" if np.isfinite(value) else ""
+    return f"{round(value, 4) + 0.0:{sign}.4f}" if np.isfinite(value) else ""  # + 0.0: no negative zero
 
 
 def _interval(low: float, high: float, sign: str = "") -> str:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from connectome_gnn.evaluation.comparison import Comparison
 
-__all__ = ["Estimate", "Score"]
+__all__ = ["NO_ABSENT_EDGES", "Estimate", "Score"]
+
+NO_ABSENT_EDGES = "expected connectomes do not say which edges are absent; score samples"
+"""Why a score of absent edges is undefined for expected connectomes, averages over people with and without an edge."""
 
 
 @dataclass(frozen=True, eq=False)

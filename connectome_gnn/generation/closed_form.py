@@ -109,25 +109,26 @@ class ClosedForm:
         """
         held_cross = _held_edges(values, space, cohort, folds)
         whole = Statistics.of(values, scores)
-        gram, along, energy, fitted = 0.0, 0.0, 0.0, []
+        agreements, predictions, names = [], [], []
         for (_, held), edges in zip(folds, held_cross, strict=True):
             out = Statistics.of(values[held], scores[held])
             train = Statistics(*(getattr(whole, name) - getattr(out, name) for name in Statistics.__dataclass_fields__))
             rest = np.setdiff1d(np.arange(len(values)), held)
             paths = _Paths.fit(features, values[rest], scores[rest], train, space, neighbours)
-            fitted.append(paths)
-            fold_gram, fold_along, fold_energy = paths.agreement(values[held], scores[held], edges, space)
-            gram, along, energy = gram + fold_gram, along + fold_along, energy + fold_energy
+            agreements.append(paths.agreement(values[held], scores[held], edges, space))
+            predictions.append(paths.predictions(values[held], space))  # the maps themselves would fill the memory
+            names = list(paths.maps)
             advance()
+        gram, along = (np.sum([agreement[part] for agreement in agreements], 0) for part in (0, 1))
+        energy = sum(agreement[2] for agreement in agreements)
         weights = stack_weights(gram, along)
         r2 = (2 * along - np.diag(gram)) / energy
-        names = list(fitted[0].maps)
         table = pd.DataFrame({"r2": r2, "weight": weights}, index=pd.Index(names, name="path"))
         table.loc["all together"] = [(2 * weights @ along - weights @ gram @ weights) / energy, weights.sum()]
 
         residual, times = np.zeros_like(scores), np.zeros(len(scores))
-        for (_, held), paths in zip(folds, fitted, strict=True):
-            residual[held] += scores[held] - paths.predict(values[held], weights, space)
+        for (_, held), (centre, moved) in zip(folds, predictions, strict=True):
+            residual[held] += scores[held] - centre - np.tensordot(weights, moved, 1)
             times[held] += 1
         paths = _Paths.fit(features, values, scores, whole, space, neighbours)
         advance()
@@ -190,7 +191,7 @@ class _Paths:
         return np.concatenate([values, self.directions.transform(values)], 1) - self.centre
 
     def agreement(
-        self, values: NDArray[np.float64], scores: NDArray[np.float64], edges: tuple[NDArray[np.float32], NDArray[np.float64]], space: EdgeSpace
+        self, values: NDArray[np.float64], scores: NDArray[np.float64], edges: tuple[NDArray[np.float32], float], space: EdgeSpace
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """Inner products over held-out people: of all paths' predictions, of each with the people, and the people's energy."""
         design = self._design(values)
@@ -206,15 +207,19 @@ class _Paths:
         along = np.array([float(np.vdot(effect, centred)) for effect in self.maps.values()])
         gram = np.array([[float(np.vdot(left, right)) for right in products] for left in self.maps.values()])
         total = energy - 2 * float(held_sum @ average) + len(values) * float(average @ average)
-        return (gram + gram.T) / 2, along, total
+        return (gram + gram.T) / 2, along, float(total)
 
-    def predict(self, values: NDArray[np.float64], weights: NDArray[np.float64], space: EdgeSpace) -> NDArray[np.float64]:
-        """Components (n, K) that the weighted paths predict."""
-        return self.scores + self._design(values) @ (self.combined(weights) @ space.basis.T)
+    def predictions(self, values: NDArray[np.float64], space: EdgeSpace) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """The mean components (K,), and the deviations from them that each path predicts, (paths, n, K)."""
+        design = self._design(values).astype(np.float32)
+        return self.scores, np.stack([design @ (effect @ space.basis.T) for effect in self.maps.values()])
 
     def combined(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
         """The weighted sum of the paths' maps, (F + D, kept edges)."""
-        return sum(np.float32(weight) * effect for weight, effect in zip(weights, self.maps.values(), strict=True))
+        total = np.zeros_like(next(iter(self.maps.values())))
+        for weight, effect in zip(weights, self.maps.values(), strict=True):
+            total += np.float32(weight) * effect
+        return total
 
 
 def _held_edges(

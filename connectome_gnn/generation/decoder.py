@@ -34,10 +34,8 @@ class BackboneConvolution(MessagePassing):
         edge_index, edge_weight : (2, M) and (M,) the same backbone's edges in both directions: PyG's sparse path.
         """
         sent = self.neighbour(state)
-        if adjacency is not None:
-            received = adjacency @ sent
-        else:
-            received = self.propagate(edge_index, x=sent, edge_weight=edge_weight)
+        dense = adjacency is not None
+        received = adjacency @ sent if dense else self.propagate(edge_index, x=sent, edge_weight=edge_weight)
         return state + nn.functional.silu(self.own(state) + received)
 
     def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.closed_form import ClosedForm
@@ -26,6 +25,7 @@ INNER_FOLDS = 5
 NETWORK_FOLDS = 3
 NETWORK_COMPONENTS = 200
 NETWORK_LABEL = "message-passing network"
+DEFAULT_NETWORK = NetworkConfig()
 
 
 class ConnectomeGenerator(ConnectomeModel):
@@ -56,7 +56,7 @@ class ConnectomeGenerator(ConnectomeModel):
     label = "connectome_gnn"
 
     def __init__(
-        self, seed: int = 0, *, messages: bool = True, network: NetworkConfig | None = NetworkConfig(), n_components: int = 300
+        self, seed: int = 0, *, messages: bool = True, network: NetworkConfig | None = DEFAULT_NETWORK, n_components: int = 300
     ) -> None:
         super().__init__(seed, n_components=n_components)
         self.messages = messages
@@ -76,18 +76,20 @@ class ConnectomeGenerator(ConnectomeModel):
         self.members, self.gate = [], np.zeros(0)
         earned = self.closed_form.paths.copy()
         if self.network is not None:
-            residual, row = self._fit_network(data, residual, advance)
+            residual, row = self._fit_network(self.network, data, residual, advance)
             earned.loc[NETWORK_LABEL] = row
         self.earned = earned
         return residual
 
-    def _fit_network(self, data: TrainingData, residual: NDArray[np.float64], advance: Any) -> tuple[NDArray[np.float64], list[float]]:
+    def _fit_network(
+        self, config: NetworkConfig, data: TrainingData, residual: NDArray[np.float64], advance: Any
+    ) -> tuple[NDArray[np.float64], list[float]]:
         """Train the network on what the closed form leaves; open the gate as far as it earned it."""
         k = min(NETWORK_COMPONENTS, self.space.n_components)
         unit = np.maximum(residual[:, :k].std(0), 1e-6).astype(np.float32)
         task = self._task(unit)
         folds = data.folds(NETWORK_FOLDS, self.seed + 2)
-        members, held_out = cross_fit(task, self.network, data.encoded, residual[:, :k], folds, seed=self.seed, advance=advance)
+        members, held_out = cross_fit(task, config, data.encoded, residual[:, :k], folds, seed=self.seed, advance=advance)
         gate, gain = component_gate(held_out, residual[:, :k])
         if gate.any():
             self.members, self.gate = members, gate

@@ -64,7 +64,7 @@ class RidgeSystem:
         used = np.flatnonzero(scales > 0)
         coefficients = np.zeros_like(self.cross)
         if len(used) == 0:
-            return coefficients, self.total / self.n
+            return coefficients, self.total / self.n / (1 - 1 / self.n) ** 2
         k = scales[used]
         values, vectors = eigh(self.gram[np.ix_(used, used)] * np.outer(k, k), check_finite=False)
         values = np.maximum(values, 0)
@@ -73,7 +73,9 @@ class RidgeSystem:
         # The residual sum of squares is total - sum (2 s - s^2) (u'T)^2, with u'T = along / sqrt(values).
         energy = np.divide(along**2, values[:, None], out=np.zeros_like(along), where=values[:, None] > 1e-9 * values[-1])
         residual = self.total - (2 * shrink - shrink**2) @ energy
-        error = residual / self.n / np.maximum(1 - shrink.sum(1, keepdims=True) / self.n, 1e-3) ** 2
+        # The mean, taken out before, has cost a degree of freedom: without it a fit through every point would look free of error.
+        left = np.maximum(1 - (1 + shrink.sum(1, keepdims=True)) / self.n, 1e-9)
+        error = np.maximum(residual, 0) / self.n / left**2
         best = np.full(error.shape[1], error.sum(1).argmin()) if shared else error.argmin(0)
         coefficients[used] = k[:, None] * (vectors @ (along / (values[:, None] + STRENGTHS[best])))
         return coefficients, error[best, np.arange(error.shape[1])]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
 from connectome_gnn.generation.closed_form import Statistics
@@ -23,8 +25,9 @@ NEIGHBOURS = (5, 10, 20, 50, 100, 200, 500)
 class _CoefficientModel(ConnectomeModel):
     """A model whose mean is linear in profile features; subclasses choose the coefficients."""
 
+    @abstractmethod
     def _coefficients(self, people: Statistics, data: TrainingData) -> NDArray[np.float64]:
-        raise TypeError(f"{type(self).__name__} does not say how its coefficients are found")
+        """Effects of features on components, (F, K), from the sums over some people."""
 
     def _fit_mean(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
         residual = np.empty_like(data.scores)
@@ -100,12 +103,13 @@ class NearestPeople(ConnectomeModel):
         self.n_linear = len(self.schema.columns)
         profiles = data.values[:, : self.n_linear]
         n = len(profiles)
-        sizes = [k for k in NEIGHBOURS if k < 0.8 * n]
+        folds = data.folds(FOLDS, self.seed)
+        sizes = [k for k in NEIGHBOURS if k < min(len(rows) for rows, _ in folds)]
         residual = np.zeros((len(sizes) + 1, *data.scores.shape))
-        for rows, held in data.folds(FOLDS, self.seed):
+        for rows, held in folds:
             near = NearestNeighbors(n_neighbors=max(sizes, default=1)).fit(profiles[rows]).kneighbors(profiles[held], return_distance=False)
             for place, k in enumerate(sizes):
-                residual[place, held] = data.scores[held] - data.scores[rows][near[:, :k]].mean(1)
+                residual[place, held] = data.scores[held] - _mean_of(data.scores[rows], near[:, :k])
             residual[-1, held] = data.scores[held] - data.scores[rows].mean(0)
             advance()
         best = int((residual**2).sum((1, 2)).argmin())
@@ -115,7 +119,14 @@ class NearestPeople(ConnectomeModel):
 
     def _deviation(self, table: pd.DataFrame) -> NDArray[np.float32]:
         near = self.people.kneighbors(self.features.of(table)[:, : self.n_linear], return_distance=False)
-        return self.scores[near].mean(1).astype(np.float32) @ self.space.basis
+        return _mean_of(self.scores, near).astype(np.float32) @ self.space.basis
+
+
+def _mean_of(scores: NDArray[np.float64], near: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean components (m, K) of each one's nearest people (m, k), without a copy of everybody's components."""
+    m, k = near.shape
+    choice = csr_array((np.full(m * k, 1 / k), near.ravel(), np.arange(m + 1) * k), shape=(m, len(scores)))
+    return choice @ scores
 
 
 RIVALS: dict[str, Callable[[int], ConnectomeModel]] = {

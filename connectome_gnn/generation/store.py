@@ -79,6 +79,7 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
             "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
             "holds_training_people": model.holds_training_people,
         }
+        record["sha256"][CONFIG] = _sha256_of_record(record)
         (folder / CONFIG).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
@@ -105,8 +106,10 @@ def _checked_arrays(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]
     if not file.is_file():
         raise FileNotFoundError(f"{path} lacks {WEIGHTS}; a model folder needs it beside {CONFIG}")
     content = file.read_bytes()
-    sums = record.get("sha256")
-    if not isinstance(sums, dict) or sums.get(WEIGHTS) != _sha256(content):
+    sums = record["sha256"] if isinstance(record.get("sha256"), dict) else {}
+    if sums.get(CONFIG) != _sha256_of_record(record):
+        raise ConnectomeError(f"{path / CONFIG} was changed after the model was saved (its sha256 differs); restore it or save the model again")
+    if sums.get(WEIGHTS) != _sha256(content):
         raise ConnectomeError(f"{file} is not the file that {CONFIG} was written with (its sha256 differs); restore it or save the model again")
     try:
         return load_tensors(content)
@@ -149,6 +152,12 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"path": str(path), **{str(name): float(value) for name, value in row.items()}} for path, row in table.iterrows()]
+
+
+def _sha256_of_record(record: dict[str, Any]) -> str:
+    """The checksum of a configuration without its own, whatever its line breaks."""
+    sums = {name: value for name, value in record["sha256"].items() if name != CONFIG} if isinstance(record.get("sha256"), dict) else {}
+    return _sha256(json.dumps({**record, "sha256": sums}, sort_keys=True).encode())
 
 
 def _sha256(content: bytes) -> str:

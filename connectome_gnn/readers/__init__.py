@@ -74,7 +74,7 @@ def read_cohort(
     convert_cohort : the same, written straight to disk.
     """
     source = Path(source)
-    if _format_of(source, format) == "native":
+    if _format_of(source, format, pattern) == "native":
         return _load_native(source, name, participants=participants, atlas=atlas, measure=measure, signed=signed, pattern=pattern)
     reading = Reading.open(source, participants, atlas, measure, signed, pattern, strict)
     weights = np.empty((len(reading.rows), reading.atlas.n_edges), np.float32)
@@ -110,7 +110,7 @@ def convert_cohort(
     """
     source, out = Path(source), Path(out)
     native.check_target(out, force)
-    if _format_of(source, format) == "native":
+    if _format_of(source, format, pattern) == "native":
         _load_native(source, name, participants=participants, atlas=atlas, measure=measure, signed=signed, pattern=pattern).save(out, force)
         return Cohort.load(out, check=False)
     reading = Reading.open(source, participants, atlas, measure, signed, pattern, strict)
@@ -128,7 +128,7 @@ def convert_cohort(
     return Cohort.load(out, check=False)
 
 
-def _format_of(source: Path, format: str | None) -> str:
+def _format_of(source: Path, format: str | None, pattern: str | None) -> str:
     if format is not None and format not in FORMATS:
         raise ConnectomeError(f"expected a format among {', '.join(FORMATS)}, got {format!r}")
     if not source.exists():
@@ -140,6 +140,8 @@ def _format_of(source: Path, format: str | None) -> str:
         return "native"
     if len(reasons) == 1:
         return next(iter(reasons))
+    if pattern is not None and source.is_dir() and not reasons:  # people's files lie deeper than anything looks by itself
+        return "matrices"
     if reasons:
         raise ConnectomeError(f"{source} could be {' or '.join(f'{n} ({r})' for n, r in reasons.items())}; say which by format (--format)")
     raise ConnectomeError(f"{source} holds nothing that can be read; expected a native cohort folder, or .npy, .csv, .tsv or .txt matrices")

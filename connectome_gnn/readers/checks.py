@@ -78,8 +78,8 @@ def check_connectome(values: NDArray, atlas: Atlas, signed: bool, where: str) ->
         edge = int(np.argmax(different))
         row, column = (int(index[edge]) for index in edge_indices(n_regions))
         raise ConnectomeError(
-            f"{where}: expected a symmetric matrix, got {upper[edge]:.9g} from {_pair(atlas, row, column, 'to')} and {lower[edge]:.9g} back "
-            f"({int(different.sum())} of {n_edges} edges differ); directed connectomes are not read"
+            f"{where}: expected a symmetric matrix, got {upper[edge]:.9g} from {_pair(atlas, row, column, 'to')} and {lower[edge]:.9g} "
+            f"back ({int(different.sum())} of {n_edges} edges differ); directed connectomes are not read"
         )
     return CheckedEdges(_as_float32(upper, signed), self_loops, mirrored)
 

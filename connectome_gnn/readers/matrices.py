@@ -61,8 +61,8 @@ def open_matrices(source: Path, atlas: Atlas, people: Sequence[str] | None, patt
         return Source((source.stem,), lambda row: (_values(source, atlas), str(source)), str(source), one)
     if not stacked:
         raise ConnectomeError(
-            f"{source}: expected an array of shape (people, {n_regions}, {n_regions}) or (people, {n_edges}) for the {n_regions} regions of "
-            f"atlas {atlas.name!r}, got {array.shape}"
+            f"{source}: expected an array of shape (people, {n_regions}, {n_regions}) or (people, {n_edges}) for the {n_regions} regions "
+            f"of atlas {atlas.name!r}, got {array.shape}"
         )
     if people is None:
         raise ConnectomeError(f"{source} holds {len(array)} connectomes without names; give the participants table whose rows they are")
@@ -108,7 +108,8 @@ def _files_by_pattern(folder: Path, pattern: str) -> list[tuple[str, Path]]:
     parts = PurePosixPath(pattern).parts
     if pattern.count(PLACEHOLDER) != 1 or pattern.startswith("/") or ".." in parts or "**" in pattern:
         raise ConnectomeError(
-            f"expected a pattern inside {folder} with {PLACEHOLDER} once and * for anything within a name, as '{PLACEHOLDER}_connectome.csv', got {pattern!r}"
+            f"expected a pattern inside {folder} with {PLACEHOLDER} once and * for anything within a name, as "
+            f"'{PLACEHOLDER}_connectome.csv', got {pattern!r}"
         )
     names = {PLACEHOLDER: r"(?P<id>[^/]+?)", "*": "[^/]*"}
     shape = re.compile(

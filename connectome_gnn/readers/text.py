@@ -107,9 +107,8 @@ def _values(body: list[list[str]], numbers: list[int], atlas: Atlas, path: Path)
         for column, cell in enumerate(cells):
             if not _is_number(cell):
                 comma = "; write decimals with a point" if _is_number(cell.replace(",", ".")) else ""
-                raise ConnectomeError(
-                    f"{path} line {numbers[row]}: expected a number between {atlas.labels[row]!r} and {atlas.labels[column]!r}, got {cell!r}{comma}"
-                )
+                regions = f"{atlas.labels[row]!r} and {atlas.labels[column]!r}"
+                raise ConnectomeError(f"{path} line {numbers[row]}: expected a number between {regions}, got {cell!r}{comma}")
     raise ConnectomeError(f"{path} holds values that are no numbers")
 
 

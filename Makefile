@@ -1,0 +1,47 @@
+# make demo, make test: each sets up .venv by itself and installs nothing the second time.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS := train,viz,attribution,cluster,harmonise,app,mat,privacy,docs,browser,fuzz,reference,test,lint
+INSTALLED := $(VENV)/.installed
+
+# Real cohorts for tests and benchmarks; without them those that need one skip and say so.
+ifneq ($(wildcard ../shared/data),)
+export CONNECTOME_GNN_DATA ?= $(abspath ../shared/data)
+endif
+
+DEMO_OUT ?= demo
+DEMO_ARGS ?=
+
+.PHONY: demo test lint examples readme benchmarks verify clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/connectome-gnn demo --out $(DEMO_OUT) --force $(DEMO_ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+examples: $(INSTALLED)
+	cd examples && for script in *.py; do echo "== $$script" && ../$(BIN)/python $$script || exit 1; done
+
+benchmarks: $(INSTALLED)
+	$(BIN)/python benchmarks/simulated.py
+	$(BIN)/python benchmarks/real_cohorts.py
+	$(BIN)/python benchmarks/tables.py
+
+verify: benchmarks
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
