@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from connectome_gnn import topology
     from connectome_gnn.atlas import Atlas
     from connectome_gnn.cohort import Cohort
     from connectome_gnn.edges import Scale
@@ -53,13 +54,14 @@ __all__ = [
     "evaluate",
     "read_cohort",
     "simulate_cohort",
+    "topology",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(f"connectome_gnn.{_HOMES[name]}"), name)
-    elif name in ("evaluation", "generation", "readers", "simulate"):
+    elif name in ("evaluation", "generation", "readers", "simulate", "topology"):
         value = import_module(f"connectome_gnn.{name}")
     else:
         raise AttributeError(f"module 'connectome_gnn' has no attribute {name!r}")

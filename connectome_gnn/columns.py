@@ -28,6 +28,8 @@ __all__ = [
 KINDS = ("continuous", "binary", "categorical", "ordinal")
 MAX_INFERRED_LEVELS = 10
 """Undescribed text with more distinct values than this, and than half as many as people, is free text."""
+NEARLY_ALL = 0.8
+"""Where more of an undescribed column's values than this are numbers, the others are slips, not levels."""
 
 
 def level_text(value: object) -> str:
@@ -48,10 +50,7 @@ def numeric_column(column: pd.Series, units: str | None = None, source: str = ""
     ConnectomeError
         If the column holds text or an infinite value; names the participant.
     """
-    if column.dtype.kind in "mMc":  # dates, durations and complex numbers are no quantities of a person
-        numbers = np.full(len(column), np.nan)
-    else:
-        numbers = parsed(column)
+    numbers = parsed(column)
     wrong = np.isinf(numbers) | (np.isnan(numbers) & ~column.isna().to_numpy())
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
@@ -64,6 +63,8 @@ def numeric_column(column: pd.Series, units: str | None = None, source: str = ""
 
 def parsed(column: pd.Series) -> NDArray[np.float64]:
     """Values as float64 (N,), NaN where they are missing or no numbers; text to the last digit."""
+    if column.dtype.kind in "mMc":  # dates, durations and complex numbers are no quantities of a person
+        return np.full(len(column), np.nan)
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
     if not pd.api.types.is_numeric_dtype(column.dtype):  # pandas 2 rounds the last digit of numbers in text
         known = np.isfinite(numbers)
@@ -128,14 +129,14 @@ def inferred_kind(column: pd.Series) -> str | None:
     Raises
     ------
     ConnectomeError
-        If most values are numbers, of many values, and some are text: rather a slip than a list of codes.
+        If nearly all values are numbers, many different ones, and some are text: rather slips than levels.
     """
     present = column.dropna()
     numbers = _numbers(present)
     distinct = numbers.nunique()
     if not numbers.isna().any():
         return "continuous" if distinct != 2 or np.isinf(numbers).any() else "categorical"
-    if distinct > MAX_INFERRED_LEVELS and numbers.notna().mean() > 0.5:
+    if distinct > MAX_INFERRED_LEVELS and numbers.notna().mean() > NEARLY_ALL:
         row = int(np.flatnonzero(numbers.isna())[0])
         raise ConnectomeError(
             f"column {column.name!r}: most values are numbers, participant {present.index[row]!r} has {str(present.iloc[row])!r}; "
@@ -159,11 +160,8 @@ def found_levels(column: pd.Series) -> tuple[list[str], bool]:
 
 def _numbers(present: pd.Series) -> pd.Series:
     """Values as float64, NaN where they are no numbers (True and False are none)."""
-    if present.dtype.kind in "bmMc":
-        return pd.Series(np.nan, present.index)
-    numbers = parsed(present)
     truth = [isinstance(value, (bool, np.bool_)) for value in present]
-    return pd.Series(np.where(truth, np.nan, numbers), present.index)
+    return pd.Series(np.where(truth, np.nan, parsed(present)), present.index)
 
 
 def is_free_text(present: pd.Series) -> bool:

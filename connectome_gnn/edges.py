@@ -146,9 +146,8 @@ class Scale:
         """
         array = np.asarray(values)
         array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
-        one = array.dtype.type(1)
         if self.signed:
             # tanh rounds to +-1 in float32 from about 9 on; a correlation stays inside the open interval.
-            limit = np.nextafter(one, 0 * one)
+            limit = np.nextafter(array.dtype.type(1), array.dtype.type(0))
             return np.clip(np.tanh(array), -limit, limit)
         return np.expm1(np.clip(array, 0, np.floor(np.log(np.finfo(array.dtype).max))))

@@ -151,11 +151,11 @@ def _typed(cells: pd.Series, note: Mapping[str, Any], path: Path) -> pd.Series:
         return column.map(level_text, na_action="ignore")
     if kind == "numbers":
         numeric_column(column, note.get("Units"), str(path))
-    try:
-        numbers = pd.to_numeric(column)
-    except (ValueError, TypeError):
+    numbers = parsed(column)
+    if (np.isnan(numbers) & column.notna().to_numpy()).any():
         return column
-    return numbers if numbers.dtype.kind in "iu" else pd.Series(parsed(column), column.index, name=name)
+    whole = pd.to_numeric(column, errors="coerce")
+    return whole if whole.dtype.kind in "iu" else pd.Series(numbers, column.index, name=name)
 
 
 def write_participants(table: pd.DataFrame, described: Mapping[str, Any], folder: Path) -> None:

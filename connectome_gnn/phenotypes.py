@@ -290,7 +290,8 @@ class PhenotypeSchema:
                     columns.append(phenotype.name)
                     outside |= beyond
         if self.covariance is not None and self.limit is not None:
-            outside |= (values * np.linalg.solve(self.covariance, values.T).T).sum(1) > self.limit
+            with np.errstate(over="ignore"):  # infinitely far away
+                outside |= (values * np.linalg.solve(self.covariance, values.T).T).sum(1) > self.limit
         return outside, tuple(columns)
 
     def _typical(self, values: NDArray[np.float64]) -> NDArray[np.float64]:

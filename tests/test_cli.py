@@ -632,8 +632,10 @@ def test_demo_tells_the_whole_story(tmp_path):
     assert r2 == sorted(r2, reverse=True) and {record["model"] for record in scores["ranking"]} == {"generator", *RIVALS}
     samples, test = (Cohort.load(tmp_path / "demo" / name) for name in ("samples", "test"))
     assert list(samples.ids) == list(test.ids) and samples.kind == "sample"
+    assert printed.rindex("nearest neighbours") > printed.index("share of exact zeros")  # the ranking comes last
     assert len(list((tmp_path / "demo" / "rivals").iterdir())) == len(RIVALS)
-    again = printed[printed.index("connectome-gnn evaluate") :].split()[1:]  # the command it suggests works
+    suggested = printed[printed.index("connectome-gnn evaluate") : printed.index("Expected connectomes of the held-out people")]
+    again = suggested.split()[1:]  # the command it suggests works
     assert "r2_beyond_mean" in run(*again)
     generated = run("generate", tmp_path / "demo" / "model", tmp_path / "demo" / "test", "--out", tmp_path / "again")
     assert "10 people" in generated

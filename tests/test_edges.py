@@ -15,7 +15,7 @@ from connectome_gnn.edges import FISHER_CLIP, Scale, edge_indices, n_edges_of, n
 from connectome_gnn.errors import ConnectomeError
 
 FLOATS = (np.float32, np.float64)
-LARGEST = 1.5e38
+LARGEST = float(np.float32(1.5e38))
 
 
 @given(st.integers(2, 2000))

@@ -342,7 +342,7 @@ def test_an_existing_folder_needs_force_and_keeps_what_is_not_ours(tmp_path):
     assert [(target / name).read_text() for name in ("a.txt", "b.txt", "notes.md")] == ["second", "second", "mine"]
 
 
-@pytest.mark.parametrize("failing", range(1, 7))
+@pytest.mark.parametrize("failing", range(1, 8))
 def test_an_error_while_files_move_brings_the_old_ones_back(tmp_path, monkeypatch, failing):
     target = tmp_path / "out"
     target.mkdir()
@@ -360,17 +360,17 @@ def test_an_error_while_files_move_brings_the_old_ones_back(tmp_path, monkeypatc
 
     def overwrite():
         with new_folder(target, force=True) as folder:
-            for name in ("a.txt", "b.txt", "c.txt"):
+            for name in ("0.txt", "a.txt", "b.txt", "c.txt"):
                 (folder / name).write_text("new")
 
-    if failing <= 5:  # a and b are moved aside first, c has nothing in its way
+    if failing <= 6:  # a and b are moved aside first, 0 and c have nothing in their way
         with pytest.raises(OSError, match="Input/output"):
             overwrite()
         assert listing(tmp_path) == ["out", "out/a.txt", "out/b.txt", "out/notes.md"]
         assert {path.read_text() for path in target.iterdir()} == {"old"}
     else:
         overwrite()
-        assert len(calls) == 5
+        assert len(calls) == 6
         assert (target / "c.txt").read_text() == "new"
 
 
@@ -395,7 +395,10 @@ def test_a_link_and_the_current_folder_are_written_through(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path / "real")
     with new_folder(".", force=True) as folder:
         (folder / "b.txt").write_text("new")
-    assert listing(tmp_path) == ["link", "real", "real/a.txt", "real/b.txt"]
+    with new_folder("deeper") as folder:
+        (folder / "c.txt").write_text("new")
+        monkeypatch.chdir(tmp_path)  # the path is meant from where the block began
+    assert listing(tmp_path) == ["link", "real", "real/a.txt", "real/b.txt", "real/deeper", "real/deeper/c.txt"]
 
 
 def test_json_of_a_cohort_is_readable(tmp_path):

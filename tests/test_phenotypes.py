@@ -79,6 +79,7 @@ def kind_of(column, note=None) -> Phenotype:
         ([np.nan, np.nan], {}, "continuous", ()),
         ([None, None], {"Levels": {"0": "no", "1": "yes"}}, "binary", ("0", "1")),
         (["only", "only"], {}, "binary", ("only",)),
+        ([*"0123456789", "10", "V1", "V2", "V3"] * 3, {}, "categorical", (*"01", "10", *"23456789", "V1", "V2", "V3")),
     ],
 )
 def test_kinds(column, note, kind, codes):
@@ -337,17 +338,20 @@ def test_profiles_out_of_the_training_range_are_named():
     assert schema.extrapolated(table)[0].mean() < 0.02
 
 
+@pytest.mark.filterwarnings("error")
+def test_profiles_very_far_away_are_found():
+    schema = PhenotypeSchema.fit(people(a=np.random.default_rng(0).normal(size=50), b=np.random.default_rng(1).normal(size=50)))
+    assert schema.extrapolated(people(a=[1e300, -1e200, 0], b=[0, 1e250, 0]))[0].tolist() == [True, True, False]
+
+
 def test_profiles_of_an_unheard_of_combination_are_found():
-    """Each value within its range, but not together: as tall as the tallest, as light as the lightest."""
+    """Each value within its range, but not together: as tall as the tallest, lighter than nine in ten. A rare diagnosis hides nobody."""
     generator = np.random.default_rng(0)
     height = generator.normal(170, 9, 500)
-    table = people(
-        height=height,
-        weight=height - 100 + generator.normal(0, 3, 500),
-        site=generator.choice(list("abcde"), 500, p=[0.5, 0.3, 0.15, 0.04, 0.01]),
-    )
+    diagnoses = {f"diagnosis_{n}": (generator.random(500) < 0.01).astype(int) for n in range(4)}
+    table = people(height=height, weight=height - 100 + generator.normal(0, 5, 500), **diagnoses)
     schema = PhenotypeSchema.fit(table)
-    odd = people(height=[table["height"].max(), 180], weight=[table["weight"].min(), 80], site=["a", "e"])
+    odd = people(height=[height.max(), 180], weight=[table["weight"].quantile(0.1), 80], **{name: [0, 1] for name in diagnoses})
     outside, columns = schema.extrapolated(odd)
     assert outside.tolist() == [True, False]
     assert columns == ()
@@ -380,6 +384,8 @@ def test_extrapolation_survives_singular_covariances():
     twins = people(a=trait, b=trait, c=-trait, site=generator.choice(list("xyz"), 50))
     schema = PhenotypeSchema.fit(twins)
     assert not schema.extrapolated(twins)[0].any()
+    opposites = people(a=[-1.0, 1.0] * 25, b=[1.0, -1.0] * 25)  # nothing is shrunken here
+    assert not PhenotypeSchema.fit(opposites).extrapolated(opposites)[0].any()
     alone = PhenotypeSchema.fit(people(a=np.tile([0.0, 1.0], 10)))
     assert not alone.extrapolated(people(a=[0.0, 1.0]))[0].any()
     for table in (twins.iloc[:1], twins.iloc[:3], twins[["site"]].iloc[:2]):

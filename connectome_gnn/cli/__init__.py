@@ -15,6 +15,7 @@ from connectome_gnn.cli.cohorts import convert, simulate
 from connectome_gnn.cli.demo import demo
 from connectome_gnn.cli.models import evaluate, fit, generate
 from connectome_gnn.cli.terminal import Commands, say
+from connectome_gnn.cli.topology import topology
 
 __all__ = ["app", "main"]
 
@@ -38,7 +39,7 @@ def connectome_gnn(
         raise typer.Exit
 
 
-for command in (demo, simulate, convert, fit, generate, evaluate):
+for command in (demo, simulate, convert, fit, generate, evaluate, topology):
     app.command()(command)
 
 

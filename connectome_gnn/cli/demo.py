@@ -67,11 +67,11 @@ def demo(
     if json:
         print_json({"out": out, **scores})
         return
-    show_ranking(ranking, "Expected connectomes of the held-out people")
-    _show_samples(of_samples, samples, test)
     show_earned(model.earned, "What each path of the generator earned")
+    _show_samples(of_samples, samples, test)
     say(f"Everything is in {out}: train, test, model, samples, expected, rivals and scores.json. To score them again, or others:")
     say(f"connectome-gnn evaluate {out / 'expected'} {out / 'test'} --reference {out / 'train'} --rival ridge={out / 'rivals' / 'ridge'}")
+    show_ranking(ranking, "Expected connectomes of the held-out people")
 
 
 def _show_samples(scores: Evaluation, generated: Cohort, real: Cohort) -> None:

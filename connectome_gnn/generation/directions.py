@@ -12,20 +12,22 @@ from connectome_gnn.generation.features import ProfileFeatures
 __all__ = ["Directions"]
 
 PER_GROUP = 3
+JOINTLY = 5
+ALL_GROUPS = "all groups"
 
 
 @dataclass(frozen=True)
 class Directions:
     """Leading directions of phenotype groups, and what may be built of them beyond straight lines.
 
-    The whitened coefficients of a banded ridge, restricted to one group's phenotypes, are decomposed by singular values; the
-    leading left vectors are the combinations of phenotypes that move connectomes most. Each enters once more through its
-    tanh, its square and its products with age, sex and the other directions.
+    The whitened coefficients of a banded ridge are decomposed by singular values, restricted to the phenotypes of each group and
+    for all of them jointly; the leading left vectors are the combinations of phenotypes that move connectomes most. Each enters
+    once more through its tanh, its square and its products with age, sex and the other directions.
 
     Parameters
     ----------
     weights : (linear features, Q) combinations of the standardised phenotypes.
-    groups : (Q,) group of each direction.
+    groups : (Q,) group of each direction; ``"all groups"`` for the joint ones.
     age, sex : place of age and sex among the linear features, None where there are none.
     scale : (Q,) standard deviation of each direction in training people.
     mean, deviation : (D,) statistics of the derived features in training people.
@@ -46,8 +48,6 @@ class Directions:
         values: NDArray[np.float64],
         coefficients: NDArray[np.float64],
         unit: NDArray[np.float64],
-        *,
-        per_group: int = PER_GROUP,
     ) -> Directions:
         """Learn directions from banded coefficients.
 
@@ -62,10 +62,11 @@ class Directions:
         owners = np.array(features.bands[:n_linear])
         whitened = coefficients[:n_linear] / unit
         combinations, groups = [], []
-        for group in dict.fromkeys(features.bands[:n_linear]):
-            members = np.flatnonzero(owners == group)
+        for group in (*dict.fromkeys(features.bands[:n_linear]), ALL_GROUPS):
+            members = np.flatnonzero((owners == group) | (group == ALL_GROUPS))
+            most = JOINTLY if group == ALL_GROUPS else PER_GROUP
             left, strength, _ = np.linalg.svd(whitened[members], full_matrices=False)
-            used = min(per_group, int((strength > 1e-6 * max(strength.max(initial=0), 1e-12)).sum()) if strength.any() else 0)
+            used = min(most, int((strength > 1e-6 * max(strength.max(initial=0), 1e-12)).sum()) if strength.any() else 0)
             for direction in left[:, :used].T:
                 combination = np.zeros(n_linear)
                 combination[members] = direction * np.sign(direction[np.abs(direction).argmax()])

@@ -19,6 +19,7 @@ __all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "component_gate"
 
 
 ONE_THREAD_REGIONS = 128
+GATE_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def component_gate(prediction: NDArray[np.float64], residual: NDArray[np.float64
     """How much of each component's prediction is worth using, in [0, 1], from cross-fitted predictions.
 
     A component's own least-squares factor is drawn towards the common one in proportion to what the component says about
-    itself. The gate opens at all only where the gain over people exceeds its standard error.
+    itself. The gate opens at all only where the gain over people exceeds twice its standard error.
 
     Parameters
     ----------
@@ -185,7 +186,7 @@ def component_gate(prediction: NDArray[np.float64], residual: NDArray[np.float64
     prior = energy.sum() / len(energy)
     gate = np.clip((along + prior * common) / (energy + prior), 0, 1)
     saved = (residual**2 - (residual - gate * prediction) ** 2).sum(1)
-    if saved.mean() <= saved.std() / np.sqrt(len(saved)):
+    if saved.mean() <= GATE_ERRORS * saved.std() / np.sqrt(len(saved)):
         return closed, 0.0
     return gate, float(saved.sum() / (residual**2).sum())
 

@@ -1,0 +1,87 @@
+"""Supervised directions find what moves connectomes, and their derived features are what they are said to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from fitted import DESCRIBED, plain_table
+
+from connectome_gnn.generation.directions import Directions
+from connectome_gnn.generation.features import ProfileFeatures
+from connectome_gnn.phenotypes import PhenotypeSchema
+
+
+def profile(drop: list[str] | None = None, n_people: int = 300) -> tuple[ProfileFeatures, np.ndarray]:
+    table: pd.DataFrame = plain_table(n_people).drop(columns=drop or [])
+    schema = PhenotypeSchema.fit(table, DESCRIBED)
+    encoded = schema.encode(table)
+    features = ProfileFeatures.fit(schema, encoded)
+    return features, features.transform(encoded)
+
+
+def coefficients(features: ProfileFeatures, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((len(features.bands), 30))
+
+
+@pytest.mark.parametrize("drop", [[], ["sex"], ["age"], ["age", "sex"]])
+def test_every_derived_feature_has_a_band_and_unit_variance(drop):
+    features, values = profile(drop)
+    directions = Directions.fit(features, values, coefficients(features), np.ones(30))
+    derived = directions.transform(values)
+    n = len(directions.groups)
+    assert n == directions.weights.shape[1] > 0
+    assert derived.shape == (300, len(directions.bands))
+    assert len(directions.bands) == n * (3 + ("age" not in drop) + ("sex" not in drop)) + n * (n - 1) // 2
+    np.testing.assert_allclose(derived.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(derived.std(0)[directions.deviation < np.inf], 1)
+
+
+def test_derived_features_by_hand():
+    features, values = profile()
+    directions = Directions.fit(features, values, coefficients(features), np.ones(30))
+    linear = values[:, :7]
+    along = linear @ directions.weights
+    along /= along.std(0)
+    bands, derived = np.array(directions.bands), directions.transform(values)
+
+    def unit(block: np.ndarray) -> np.ndarray:
+        return (block - block.mean(0)) / block.std(0)
+
+    np.testing.assert_allclose(derived[:, bands == "directions"], unit(along), atol=1e-9)
+    np.testing.assert_allclose(derived[:, bands == "tanh of directions"], unit(np.tanh(along)), atol=1e-9)
+    np.testing.assert_allclose(derived[:, bands == "squares of directions"], unit(along**2), atol=1e-9)
+    np.testing.assert_allclose(derived[:, bands == "directions x age"], unit(along * values[:, [0]]), atol=1e-9)
+    np.testing.assert_allclose(derived[:, bands == "directions x sex"], unit(along * values[:, [1]]), atol=1e-9)
+    np.testing.assert_allclose(derived[:, bands == "products of directions"][:, 0], unit(along[:, 0] * along[:, 1]), atol=1e-9)
+
+
+def test_a_direction_is_the_combination_that_moves_connectomes():
+    features, values = profile()
+    effects = np.zeros((len(features.bands), 30))
+    combination = np.array([0.6, -0.8])  # of age and sex
+    effects[:2] = np.outer(combination, np.random.default_rng(0).standard_normal(30))
+    directions = Directions.fit(features, values, effects, np.ones(30))
+    first = directions.weights[:, directions.groups.index("age_sex")]
+    np.testing.assert_allclose(np.abs(first[:2] @ combination), 1, atol=1e-9)
+    assert (directions.weights[2:] == 0).all()
+    assert set(directions.groups) <= {"age_sex", "all groups"}
+
+
+def test_coefficients_are_whitened_first():
+    """A component that nothing else moves counts in units of its own noise."""
+    features, values = profile()
+    effects = np.zeros((len(features.bands), 2))
+    effects[0, 0], effects[1, 1] = 5, 1
+    unit = np.array([100.0, 0.01])
+    loud, fair = (Directions.fit(features, values, effects, scale).weights[:, 0] for scale in (np.ones(2), unit))
+    np.testing.assert_allclose(np.abs(loud[:2]), [1, 0], atol=1e-9)
+    np.testing.assert_allclose(np.abs(fair[:2]), [0, 1], atol=1e-9)
+
+
+def test_no_effects_make_no_directions():
+    features, values = profile()
+    directions = Directions.fit(features, values, np.zeros((len(features.bands), 30)), np.ones(30))
+    assert directions.groups == ()
+    assert directions.bands == ()
+    assert directions.transform(values).shape == (300, 0)
