@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,16 @@ def interval(name: str, draws: np.ndarray) -> dict[str, float]:
     return {f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def write(name: str, record: dict[str, Any], make_summary: Callable[[dict[str, Any]], str] | None = None) -> None:
-    """Write ``results/<name>.json`` with the machine and versions it was measured on, and print its table."""
+def known(name: str) -> dict[str, Any]:
+    """What ``results/<name>.json`` holds already, empty where there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write(name: str, record: dict[str, Any]) -> None:
+    """Write ``results/<name>.json`` with the machine and versions it was measured on."""
     facts = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -101,9 +107,7 @@ def write(name: str, record: dict[str, Any], make_summary: Callable[[dict[str, A
         "torch": torch.__version__,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": facts, **record}, indent=1) + "\n")
-    if make_summary is not None:
-        print(make_summary(record))
+    (RESULTS / f"{name}.json").write_text(json.dumps({**record, "machine": facts}, indent=1) + "\n")
 
 
 def markdown(table: Mapping[str, Mapping[str, Any]], *, ceiling: bool = False) -> str:

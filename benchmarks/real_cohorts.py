@@ -2,7 +2,8 @@
 
 python benchmarks/real_cohorts.py [--seeds 5] [--folds 5] [--cohorts lemon ...]
 
-Needs CONNECTOME_GNN_DATA. Nothing is chosen on the outer folds: every choice that the generator makes is made inside the training people.
+Needs CONNECTOME_GNN_DATA. Cohorts that are not measured again keep their place in results/real_cohorts.json. Nothing is chosen on the
+outer folds: every choice that the generator makes is made inside the training people.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> None:
     if not data:
         sys.exit("skipped: CONNECTOME_GNN_DATA names no folder of real cohorts")
     warnings.simplefilter("ignore", ConnectomeWarning)
-    record = {"seeds": options.seeds, "folds": options.folds, "samples_a_person": SAMPLES, "cohorts": {}}
+    record = {"folds": options.folds, "samples_a_person": SAMPLES, "cohorts": harness.known("real_cohorts").get("cohorts", {})}
     for name in options.cohorts:
         cohort = Cohort.load(Path(data) / name)
         parts, people, paths = [], [], []
@@ -50,13 +51,15 @@ def main() -> None:
                     people.append({score: entry["value"] for score, entry in scores.to_dict().items()})
             print(f"{name}: split seed {seed} done", file=sys.stderr, flush=True)
         record["cohorts"][name] = {
+            "split_seeds": options.seeds,
             "people": cohort.n_people,
             "regions": cohort.n_regions,
             "models": harness.pooled(parts),
             "samples": {score: sum(fold[score] for fold in people) / len(people) for score in people[0]},
             "mean_weight_of_path": {path: float(sum(w[path] for w in paths) / len(paths)) for path in paths[0].index},
         }
-    harness.write("real_cohorts", record, summary)
+        harness.write("real_cohorts", record)
+    print(summary(record))
 
 
 def summary(record: dict) -> str:

@@ -38,7 +38,10 @@ def with_tables(text: str) -> str:
         name = match["name"]
         record = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
         machine = record["machine"]
-        facts = f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, torch {machine['torch']}."
+        facts = (
+            f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
+            f"torch {machine['torch']}."
+        )
         return f"<!-- table: {name} -->\n{SUMMARIES[name](record)}\n\n{facts}\n<!-- end -->"
 
     return re.sub(r"<!-- table: (?P<name>\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from connectome_gnn import topology
     from connectome_gnn.atlas import Atlas
     from connectome_gnn.cohort import Cohort
     from connectome_gnn.edges import Scale
@@ -54,7 +53,6 @@ __all__ = [
     "evaluate",
     "read_cohort",
     "simulate_cohort",
-    "topology",
 ]
 
 

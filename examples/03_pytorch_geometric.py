@@ -24,6 +24,7 @@ class AgeNetwork(torch.nn.Module):
         self.first, self.second, self.out = GraphConv(n_features, 32), GraphConv(32, 32), torch.nn.Linear(32, 1)
 
     def forward(self, batch):
+        """One number a graph, (B,)."""
         weight = torch.log1p(batch.edge_attr[:, 0]) / 10
         state = self.first(batch.x, batch.edge_index, weight).relu()
         state = self.second(state, batch.edge_index, weight).relu()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tiny import make_atlas
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.network import NetworkConfig
 from connectome_gnn.generation.rivals import RIVALS
 from connectome_gnn.simulate import simulate_cohort
 
@@ -80,3 +83,27 @@ DESCRIBED = {
     "memory": {"Units": "z", "Group": "cognition"},
     "site": {"Levels": {"a": "A", "b": "B", "c": "C"}, "Group": "site"},
 }
+
+FAST = NetworkConfig(epochs=3)
+
+
+def small_cohort(n_people: int = 40, n_regions: int = 6, signed: bool = False, seed: int = 0, **changes: Any) -> Cohort:
+    """People whose edges depend on height and site; ``changes`` replace arguments of Cohort."""
+    table = plain_table(n_people, seed)
+    draw = np.random.default_rng(seed + 1)
+    effect = (table["height"].to_numpy() - 170)[:, None] / 9 * 0.5 + (table["site"] == "b").to_numpy()[:, None] * 0.8
+    latent = effect + draw.standard_normal((n_people, n_regions * (n_regions - 1) // 2))
+    arguments: dict[str, Any] = {
+        "weights": (np.tanh(0.3 * latent) if signed else np.expm1(np.maximum(3 + latent, 0))).astype(np.float32),
+        "phenotypes": table,
+        "atlas": make_atlas(n_regions),
+        "measure": "pearson" if signed else "streamline_count",
+        "signed": signed,
+        "described": DESCRIBED,
+    }
+    return Cohort(**{**arguments, **changes})
+
+
+def fit_small(cohort: Cohort, **arguments: Any) -> ConnectomeGenerator:
+    """The generator without its network, which takes most of the time, or with ``network=FAST``."""
+    return ConnectomeGenerator(seed=0, **{"network": None, **arguments}).fit(cohort)

@@ -19,7 +19,7 @@ from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 
-COMMANDS = ("demo", "simulate", "convert", "fit", "generate", "evaluate")
+COMMANDS = ("demo", "simulate", "convert", "fit", "generate", "evaluate", "topology")
 SMALL = ("--subjects", 48, "--regions", 8, "--phenotypes", 6)
 
 

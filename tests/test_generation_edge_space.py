@@ -15,7 +15,9 @@ from connectome_gnn.simulate import simulate_cohort
 
 def cohort_of(weights: np.ndarray, signed: bool = False) -> Cohort:
     n_regions = int((1 + np.sqrt(1 + 8 * weights.shape[1])) / 2)
-    return make_cohort(len(weights), n_regions, signed, weights=weights, atlas=make_atlas(n_regions), phenotypes=make_phenotypes(len(weights)))
+    return make_cohort(
+        len(weights), n_regions, signed, weights=weights, atlas=make_atlas(n_regions), phenotypes=make_phenotypes(len(weights))
+    )
 
 
 def by_hand(cohort: Cohort, space: EdgeSpace) -> np.ndarray:
@@ -38,7 +40,7 @@ def test_components_are_those_of_a_singular_value_decomposition(n_people, n_regi
     # Components whose strengths lie close together may turn into one another; the subspaces up to each clear gap are equal.
     for cut in np.flatnonzero(np.append(strength[: k - 1] / strength[1:k], np.inf) > 1.02) + 1:
         np.testing.assert_allclose(space.basis[:cut].T @ space.basis[:cut], right[:cut].T @ right[:cut], atol=1e-3)
-    agreement = np.abs((space.basis[0] @ right[0]))
+    agreement = np.abs(space.basis[0] @ right[0])
     assert agreement == pytest.approx(1, abs=1e-4)
     np.testing.assert_allclose(np.abs(scores[:, 0]), np.abs(left[:, 0]) * strength[0], atol=1e-3 * strength[0])
     np.testing.assert_allclose(scores @ space.basis, z, atol=1e-3)  # every component is kept: nothing is lost

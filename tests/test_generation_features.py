@@ -62,7 +62,9 @@ def test_new_people_are_measured_by_training_people():
     assert np.abs(together.mean(0)).max() > 0.01
 
 
-@pytest.mark.parametrize(("gone", "bands"), [(["age"], set()), (["sex"], {AGE_SQUARED, AGE_SPLINE, TRAITS_BY_AGE}), (["age", "sex"], set())])
+@pytest.mark.parametrize(
+    ("gone", "bands"), [(["age"], set()), (["sex"], {AGE_SQUARED, AGE_SPLINE, TRAITS_BY_AGE}), (["age", "sex"], set())]
+)
 def test_without_age_or_sex(gone, bands):
     table = plain_table(100).drop(columns=gone)
     features, schema = fit(table)
@@ -104,7 +106,10 @@ def test_which_columns_are_age_and_sex():
     assert found(table.rename(columns={"age": "Age_at_scan", "sex": "Gender"})) == ("Age_at_scan", "Gender")
     renamed = table[["height", "site", "age", "sex"]].rename(columns={"age": "years", "sex": "f21"})
     assert found(renamed) == (None, None)
-    assert found(renamed, {"years": {"Units": "a", "Group": "age_sex"}, "f21": {"Levels": {"F": "", "M": ""}, "Group": "age_sex"}}) == ("years", "f21")
+    assert found(renamed, {"years": {"Units": "a", "Group": "age_sex"}, "f21": {"Levels": {"F": "", "M": ""}, "Group": "age_sex"}}) == (
+        "years",
+        "f21",
+    )
     assert found(table.assign(age=["old", "young"] * 20)) == (None, "sex")
     with pytest.warns(PhenotypeWarning, match="age"):
         assert found(table.assign(age=50.0)) == (None, "sex")

@@ -33,7 +33,8 @@ def test_every_command_shown_exists_with_its_options():
     from connectome_gnn.cli import app
 
     commands = get_command(app).commands
-    shown = [line.split("#")[0].split()[1:] for block in snippets("sh") for line in block.splitlines() if line.startswith("connectome-gnn ")]
+    lines = [line for block in snippets("sh") for line in block.splitlines()]
+    shown = [line.split("#")[0].split()[1:] for line in lines if line.startswith("connectome-gnn ")]
     assert {words[0] for words in shown} >= {"simulate", "fit", "generate", "convert", "evaluate"}
     for name, *words in shown:
         known = {option for parameter in commands[name].params for option in parameter.opts}

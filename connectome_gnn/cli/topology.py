@@ -39,6 +39,9 @@ def topology(
     json: Json = False,
 ) -> None:
     """Measure everybody's network topology, and write it as a table."""
+    import warnings
+
+    from connectome_gnn.errors import ConnectomeWarning
     from connectome_gnn.topology import measure
 
     _check_file(out, force)
@@ -47,7 +50,9 @@ def topology(
     wanted = _wanted(measures, people)
 
     def measured(one: Cohort) -> TopologyTable:
-        return measure(one, wanted, partition=one.atlas.network if networks else None, seed=seed, n_jobs=jobs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConnectomeWarning)  # the table's notes say the same
+            return measure(one, wanted, partition=one.atlas.network if networks else None, seed=seed, n_jobs=jobs)
 
     table = measured(people)
     answer: dict[str, Any] = {

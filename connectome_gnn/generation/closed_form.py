@@ -119,7 +119,7 @@ class ClosedForm:
             predictions.append(paths.predictions(values[held], space))  # the maps themselves would fill the memory
             names = list(paths.maps)
             advance()
-        gram, along = (np.sum([agreement[part] for agreement in agreements], 0) for part in (0, 1))
+        gram, along = (np.sum(np.stack([agreement[part] for agreement in agreements]), 0) for part in (0, 1))
         energy = sum(agreement[2] for agreement in agreements)
         weights = stack_weights(gram, along)
         r2 = (2 * along - np.diag(gram)) / energy
@@ -176,7 +176,9 @@ class _Paths:
             system.total,
             wide.n,
         )
-        both = extended.solve(band_scales(extended, (*bands, *directions.bands), start=np.concatenate([scales, np.full(n_derived, np.nan)])))[0]
+        both = extended.solve(
+            band_scales(extended, (*bands, *directions.bands), start=np.concatenate([scales, np.full(n_derived, np.nan)]))
+        )[0]
         basis = (rotation.T @ space.basis).astype(np.float32)
         maps = {name: np.pad(c, ((0, n_derived), (0, 0))).astype(np.float32) @ basis for name, c in coefficients.items()}
         maps["supervised directions"] = both.astype(np.float32) @ basis

@@ -24,7 +24,9 @@ class BackboneConvolution(MessagePassing):
         self.own = nn.Linear(width, width)
         self.neighbour = nn.Linear(width, width, bias=False)
 
-    def forward(self, state: Tensor, adjacency: Tensor | None = None, edge_index: Tensor | None = None, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, state: Tensor, adjacency: Tensor | None = None, edge_index: Tensor | None = None, edge_weight: Tensor | None = None
+    ) -> Tensor:
         """States (..., R, width) after the messages.
 
         Parameters

@@ -51,7 +51,9 @@ class PhenotypeEncoder(nn.Module):
         self.missing_token = nn.Parameter(torch.randn(n_phenotypes, token_width) * 0.02)
         self.mix = nn.Linear(n_phenotypes * token_width, width)
         self.crosses = nn.ModuleList(nn.Linear(width, width) for _ in range(n_layers))
-        self.forward_layer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+        self.forward_layer = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
+        )
 
     def tokens(self, values: Tensor, missing: Tensor) -> Tensor:
         """Tokens (B, P, token_width) of encoded columns (B, F) and the mask of missing phenotypes (B, P)."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 
-__all__ = ["AGE_SQUARED", "AGE_SPLINE", "SEX_BY_AGE", "TRAITS_BY_AGE", "ProfileFeatures", "age_and_sex"]
+__all__ = ["AGE_SPLINE", "AGE_SQUARED", "SEX_BY_AGE", "TRAITS_BY_AGE", "ProfileFeatures", "age_and_sex"]
 
 AGE_SQUARED, AGE_SPLINE, SEX_BY_AGE, TRAITS_BY_AGE = "age^2", "age spline", "sex x age", "traits x age"
 KNOTS = (0.25, 0.5, 0.75)
@@ -78,7 +78,11 @@ class ProfileFeatures:
 
     def select(self, terms: str) -> NDArray[np.bool_]:
         """Which features belong to ``"linear"`` (phenotypes alone), ``"age"`` (with age^2 and age x trait) or ``"all"``."""
-        derived = {"linear": set(), "age": {AGE_SQUARED, SEX_BY_AGE, TRAITS_BY_AGE}, "all": {AGE_SQUARED, AGE_SPLINE, SEX_BY_AGE, TRAITS_BY_AGE}}[terms]
+        derived = {
+            "linear": set(),
+            "age": {AGE_SQUARED, SEX_BY_AGE, TRAITS_BY_AGE},
+            "all": {AGE_SQUARED, AGE_SPLINE, SEX_BY_AGE, TRAITS_BY_AGE},
+        }[terms]
         n_linear = len(self.schema.columns)
         return np.array([place < n_linear or band in derived for place, band in enumerate(self.bands)])
 
@@ -110,6 +114,8 @@ class ProfileFeatures:
         return {"age": self.age, "sex": self.sex, "knots": list(self.knots)}
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any], schema: PhenotypeSchema, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> ProfileFeatures:
+    def from_dict(
+        cls, record: Mapping[str, Any], schema: PhenotypeSchema, mean: NDArray[np.float64], scale: NDArray[np.float64]
+    ) -> ProfileFeatures:
         """The inverse of :meth:`to_dict`."""
         return cls(schema, record["age"], record["sex"], tuple(record["knots"]), mean, scale)

@@ -72,7 +72,9 @@ class ConnectomeGenerator(ConnectomeModel):
         folds = data.folds(INNER_FOLDS, self.seed)
         if data.cohort.n_people <= EXACT_PEOPLE:  # small cohorts: a second partition steadies the weights
             folds += data.folds(INNER_FOLDS, self.seed + 1)
-        self.closed_form, residual = ClosedForm.fit(data.features, data.values, data.scores, self.space, data.cohort, folds, neighbours, advance)
+        self.closed_form, residual = ClosedForm.fit(
+            data.features, data.values, data.scores, self.space, data.cohort, folds, neighbours, advance
+        )
         self.members, self.gate = [], np.zeros(0)
         earned = self.closed_form.paths.copy()
         if self.network is not None:

@@ -81,7 +81,9 @@ class RidgeSystem:
         return coefficients, error[best, np.arange(error.shape[1])]
 
 
-def band_scales(system: RidgeSystem, bands: Sequence[str], *, start: NDArray[np.float64] | None = None, sweeps: int = 2) -> NDArray[np.float64]:
+def band_scales(
+    system: RidgeSystem, bands: Sequence[str], *, start: NDArray[np.float64] | None = None, sweeps: int = 2
+) -> NDArray[np.float64]:
     """A scale for each band of features, by coordinate descent on the summed log generalised cross-validation error.
 
     The logarithm keeps strong components from deciding alone: it is the Gaussian likelihood of whitened components.

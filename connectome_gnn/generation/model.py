@@ -43,14 +43,18 @@ class TrainingData:
 
     def __init__(self, cohort: Cohort, *, n_components: int, seed: int) -> None:
         if cohort.kind == "expected":
-            raise ConnectomeError(f"cohort {cohort.name!r} holds expected connectomes, which are no people; fit on observed or sampled ones")
+            raise ConnectomeError(
+                f"cohort {cohort.name!r} holds expected connectomes, which are no people; fit on observed or sampled ones"
+            )
         n_people = len(cohort.ids.unique())
         if n_people < MIN_PEOPLE:
             raise ConnectomeError(f"cohort {cohort.name!r} has {n_people} people; at least {MIN_PEOPLE} are needed to fit a model")
         self.cohort = cohort
         self.schema = PhenotypeSchema.fit(cohort.phenotypes, cohort.described)
         if not self.schema.phenotypes:
-            raise ConnectomeError(f"cohort {cohort.name!r} has no phenotypes; a generator needs at least one column that differs between people")
+            raise ConnectomeError(
+                f"cohort {cohort.name!r} has no phenotypes; a generator needs at least one column that differs between people"
+            )
         self.encoded: Encoded = self.schema.encode(cohort.phenotypes)
         self.features = ProfileFeatures.fit(self.schema, self.encoded)
         self.values = self.features.transform(self.encoded)
@@ -174,8 +178,12 @@ class ConnectomeModel(ABC):
             raise ConnectomeError(f"this {type(self).__name__} has not been fitted; call fit(cohort) first")
         if not isinstance(phenotypes, pd.DataFrame):
             raise ConnectomeError(f"expected phenotypes as a pandas DataFrame, one row a person, got {type(phenotypes).__name__}")
-        table = people_table(phenotypes.drop(columns=[column for column in ("sample", "extrapolated") if column in phenotypes]), "the table of profiles")
-        self.schema.encode(table)  # refuses what cannot be used and warns of new levels, once
+        table = people_table(
+            phenotypes.drop(columns=[column for column in ("sample", "extrapolated") if column in phenotypes]), "the table of profiles"
+        )
+        missing = self.schema.encode(
+            table
+        ).missing  # refuses what cannot be used and warns of new levels, once: they are missing from here on
         outside, columns = self.schema.extrapolated(table)
         if outside.any():
             shown = ", ".join(map(repr, columns[:5])) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
@@ -185,7 +193,7 @@ class ConnectomeModel(ABC):
                 ExtrapolationWarning,
                 stacklevel=3,
             )
-        return table.assign(extrapolated=outside), table[list(self.schema.names)]
+        return table.assign(extrapolated=outside), table[list(self.schema.names)].mask(missing)
 
     def _cohort(self, weights: NDArray[np.float32], table: pd.DataFrame, kind: str) -> Cohort:
         return Cohort(

@@ -19,6 +19,7 @@ __all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "component_gate"
 
 
 ONE_THREAD_REGIONS = 128
+WARM_UP = 0.3
 GATE_ERRORS = 2.0
 
 
@@ -29,7 +30,8 @@ class NetworkConfig:
     Parameters
     ----------
     context_width, region_width, rank, n_layers : sizes of the context, a region's state, the bilinear read-out, and rounds of messages.
-    epochs, patience : most epochs, and epochs without improvement on validation people after which training ends.
+    epochs, max_steps : training takes this many passes over the people, or this many steps where that is less.
+    patience : looks at the validation people without improvement, after the warm-up, that end training; there are ``epochs`` looks.
     batch_size, learning_rate, weight_decay : of AdamW with a one-cycle schedule.
     validation : share of a fold's training people that early stopping looks at.
     sparse : messages over PyG's edge_index in place of the dense backbone.
@@ -40,8 +42,9 @@ class NetworkConfig:
     rank: int = 16
     n_layers: int = 2
     epochs: int = 30
+    max_steps: int = 900
     patience: int = 6
-    batch_size: int = 128
+    batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     validation: float = 0.15
@@ -111,7 +114,9 @@ class ConnectomeNetwork(nn.Module):
         """Components (N, K) in their own units for encoded profiles."""
         self.eval()
         values, missing = _tensors(encoded)
-        parts = [self(values[start : start + batch_size], missing[start : start + batch_size]) for start in range(0, len(values), batch_size)]
+        parts = [
+            self(values[start : start + batch_size], missing[start : start + batch_size]) for start in range(0, len(values), batch_size)
+        ]
         return (torch.cat(parts) * self.unit).double().numpy()
 
 
@@ -198,31 +203,41 @@ def _train(
     order = torch.randperm(n)
     n_validation = max(int(config.validation * n), 1)
     held, rows = order[:n_validation], order[n_validation:]
-    steps = -(-len(rows) // config.batch_size)
+    total = min(config.epochs * -(-len(rows) // config.batch_size), config.max_steps)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=total, pct_start=WARM_UP)
     best, kept, waited = (target[held] ** 2).mean().item(), None, 0
-    for _ in range(config.epochs):
+    between_looks = -(-total // config.epochs)
+    for step, batch in zip(range(1, total + 1), _batches(rows, config.batch_size), strict=False):
         network.train()
-        for batch in rows[torch.randperm(len(rows))].split(config.batch_size):
-            optimiser.zero_grad()
-            ((network(values[batch], missing[batch]) - target[batch]) ** 2).mean().backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
+        optimiser.zero_grad()
+        ((network(values[batch], missing[batch]) - target[batch]) ** 2).mean().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % between_looks and step < total:
+            continue
         network.eval()
         with torch.no_grad():
             error = ((network(values[held], missing[held]) - target[held]) ** 2).mean().item()
         advance()
-        waited += 1
         if error < best:
             best, kept, waited = error, {name: value.clone() for name, value in network.state_dict().items()}, 0
-        elif waited >= config.patience:
-            break
+        elif step >= WARM_UP * total:  # before, steps are too small to tell whether there is anything to learn
+            waited += 1
+            if waited >= config.patience:
+                break
     if kept is None:  # never better than saying nothing: the read-out goes back to the 0 it started from
-        kept = {name: value * 0 if name in ("decoder.strength", "decoder.additive.weight") else value for name, value in network.state_dict().items()}
+        read_out = ("decoder.strength", "decoder.additive.weight")
+        kept = {name: value * 0 if name in read_out else value for name, value in network.state_dict().items()}
     network.load_state_dict(kept)
     return network.eval()
+
+
+def _batches(rows: Tensor, size: int) -> Iterator[Tensor]:
+    """Batches of rows without end, the people shuffled anew at every pass."""
+    while True:
+        yield from rows[torch.randperm(len(rows))].split(size)
 
 
 def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor]:

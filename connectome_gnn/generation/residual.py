@@ -89,13 +89,14 @@ class ResidualModel:
 
     def _values(self, latent: NDArray[np.float32]) -> NDArray[np.float32]:
         """The value at each latent edge's place in its distribution, (n, E)."""
-        absent = np.zeros(latent.shape, bool)
+        absent, negative = np.zeros(latent.shape, bool), np.zeros(latent.shape, bool)
         atoms = np.flatnonzero(self.zeros > 0)
         if len(atoms):
             place = ndtr(latent[:, atoms].astype(np.float64))
             below, zeros = self.below[atoms].astype(np.float64), self.zeros[atoms].astype(np.float64)
             absent[:, atoms] = (place >= below) & (place < below + zeros) | (zeros >= 1)
-            other = np.where(place < below, place, place - zeros) / np.maximum(1 - zeros, 1e-12)
+            negative[:, atoms] = place < below
+            other = np.where(negative[:, atoms], place, place - zeros) / np.maximum(1 - zeros, 1e-12)
             latent[:, atoms] = ndtri(np.clip(other, 1e-12, 1 - 1e-12))
         position = (np.clip(latent, -REACH, REACH) + np.float32(REACH)) * np.float32((GRID - 1) / (2 * REACH))
         left = np.minimum(position.astype(np.intp), GRID - 2)
@@ -104,9 +105,13 @@ class ResidualModel:
         flat = self.quantiles.ravel()
         low = flat[left]
         left += 1
-        low += position * (flat[left] - low)
-        low[absent] = 0
-        return low
+        high = flat[left]
+        values = low + position * (high - low)
+        if len(atoms) and self.below[atoms].any():  # nothing lies between negative and positive edges but absent ones
+            gap = (low < 0) & (high > 0) & (self.zeros > 0)
+            values[gap] = np.where(negative[gap], low[gap], high[gap])
+        values[absent] = 0
+        return values
 
 
 def _marginals(cohort: Cohort, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
@@ -134,7 +139,9 @@ def _marginals(cohort: Cohort, seed: int) -> tuple[NDArray[np.float64], NDArray[
         first, second = np.take_along_axis(values, low, 0), np.take_along_axis(values, high, 0)
         present = count > 0
         first, second = np.where(present, first, 0), np.where(present, second, 0)
-        quantiles[edges] = (first + (position - low) * (second - first)).T
+        share = position - low
+        share = np.where((first < 0) & (second > 0) & (zeros[edges] > 0), np.rint(share), share)  # nothing within the gap around absent
+        quantiles[edges] = (first + share * (second - first)).T
     return below / n, zeros / n, quantiles
 
 

@@ -57,7 +57,7 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
     with native.new_folder(path, force) as folder:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
         table = model.atlas.to_frame().astype(object)
-        record = {
+        record: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "kind": type(model).__name__,
             "sha256": {WEIGHTS: _sha256((folder / WEIGHTS).read_bytes())},
@@ -79,15 +79,19 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
             "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
             "holds_training_people": model.holds_training_people,
         }
+        native.write_json(folder / CONFIG, record)
+        record = native.read_json(folder / CONFIG)  # keys as text and plain numbers, as they will be read and summed
         record["sha256"][CONFIG] = _sha256_of_record(record)
-        (folder / CONFIG).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        native.write_json(folder / CONFIG, record)
     return path
 
 
 def load_generator(cls: type[ConnectomeGenerator], path: Path) -> Any:
     """See :meth:`connectome_gnn.ConnectomeGenerator.load`."""
     if not path.is_dir():
-        raise FileNotFoundError(f"no model folder at {path}; expected a folder with {WEIGHTS} and {CONFIG}, as ConnectomeGenerator.save writes it")
+        raise FileNotFoundError(
+            f"no model folder at {path}; expected a folder with {WEIGHTS} and {CONFIG}, as ConnectomeGenerator.save writes it"
+        )
     record = native.read_json(path / CONFIG)
     if record.get("format_version") != FORMAT_VERSION or record.get("kind") != cls.__name__:
         raise ConnectomeError(
@@ -97,7 +101,7 @@ def load_generator(cls: type[ConnectomeGenerator], path: Path) -> Any:
     arrays = _checked_arrays(path, record)
     try:
         return _rebuilt(cls, record, arrays)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ConnectomeError(f"{path / CONFIG} does not describe {WEIGHTS} beside it ({error}); save the model again") from error
 
 
@@ -108,9 +112,13 @@ def _checked_arrays(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]
     content = file.read_bytes()
     sums = record["sha256"] if isinstance(record.get("sha256"), dict) else {}
     if sums.get(CONFIG) != _sha256_of_record(record):
-        raise ConnectomeError(f"{path / CONFIG} was changed after the model was saved (its sha256 differs); restore it or save the model again")
+        raise ConnectomeError(
+            f"{path / CONFIG} was changed after the model was saved (its sha256 differs); restore it or save the model again"
+        )
     if sums.get(WEIGHTS) != _sha256(content):
-        raise ConnectomeError(f"{file} is not the file that {CONFIG} was written with (its sha256 differs); restore it or save the model again")
+        raise ConnectomeError(
+            f"{file} is not the file that {CONFIG} was written with (its sha256 differs); restore it or save the model again"
+        )
     try:
         return load_tensors(content)
     except SafetensorError as error:
@@ -126,7 +134,9 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
         network=None if network is None else NetworkConfig(**network),
         n_components=settings["n_components"],
     )
-    model.atlas = Atlas.from_frame(pd.DataFrame({key: value for key, value in record["atlas"].items() if key != "name"}), record["atlas"]["name"])
+    model.atlas = Atlas.from_frame(
+        pd.DataFrame({key: value for key, value in record["atlas"].items() if key != "name"}), record["atlas"]["name"]
+    )
     model.measure, model.signed, model.scale = record["measure"], record["signed"], Scale(record["signed"])
     model.cohort_name, model.described, model.n_training = training["cohort"], record["described"], training["people"]
     model.schema = PhenotypeSchema.from_dict(record["schema"], arrays.get("schema.covariance"))
@@ -138,7 +148,7 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
     directions = Directions(weights, tuple(kind["groups"]), kind["age"], kind["sex"], scale, mean, deviation)
     model.earned = pd.DataFrame(training["earned"]).set_index("path").astype(float)
     model.closed_form = ClosedForm(model.features, directions, arrays["closed_form.centre"], arrays["closed_form.maps"], model.earned)
-    if record["members"]:
+    if record["members"] and model.network is not None:
         model.gate = arrays["gate"]
         task = model._task(arrays["unit"])
         for number in range(record["members"]):

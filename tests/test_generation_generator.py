@@ -1,0 +1,359 @@
+"""The generator as a whole: better than its rivals where there is a signal, silent where there is none, and at ease with any cohort."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from fitted import (
+    DESCRIBED,
+    FAST,
+    fit_small,
+    generator,
+    halves,
+    modelled,
+    plain_table,
+    r2_beyond_mean,
+    small_cohort,
+    squared_errors,
+)
+
+from connectome_gnn.cohort import Cohort
+from connectome_gnn.errors import ConnectomeError, ExtrapolationWarning, PhenotypeWarning
+from connectome_gnn.generation.generator import NETWORK_LABEL, ConnectomeGenerator
+from connectome_gnn.generation.model import TrainingData
+from connectome_gnn.generation.network import NetworkConfig
+from connectome_gnn.generation.rivals import RIVALS
+from connectome_gnn.simulate import simulate_cohort
+
+quiet = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")
+# --- what it is worth ---------------------------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize(("measure", "seed"), [("streamline_count", 0), ("pearson", 1)])
+def test_no_rival_is_better_on_simulated_people(measure, seed):
+    cohort = simulate_cohort(1500, 30, 20, seed=seed, measure=measure)
+    train, test = cohort.split(700 / 1500, seed=0)
+    model = ConnectomeGenerator(seed=0).fit(train)
+    ours = r2_beyond_mean(model, test, train)
+    theirs = {name: r2_beyond_mean(make(0).fit(train), test, train) for name, make in RIVALS.items()}
+    assert ours > max(theirs.values()) - 0.002
+    linear = ("ridge", "component ridge", "component ridge with age terms")
+    assert ours > 1.05 * max(theirs[name] for name in linear)
+    assert 0.5 * test.truth.ceiling < ours < test.truth.ceiling
+    # What the paths are said to have earned within training people is what they earn on new ones, but for chance.
+    assert model.earned.loc["all together", "r2"] == pytest.approx(ours, abs=0.012)
+
+
+@quiet
+@pytest.mark.parametrize(("n_people", "seed"), [(200, 0), (200, 1), (800, 2)])
+def test_where_there_is_nothing_to_learn_the_answer_is_the_training_mean(n_people, seed):
+    cohort = simulate_cohort(n_people + 800, 16, 15, seed=seed, explained=0)
+    train, test = cohort.split(n_people / len(cohort), seed=0)
+    assert abs(r2_beyond_mean(ConnectomeGenerator(seed=0).fit(train), test, train)) < 0.003
+
+
+@quiet
+def test_messages_over_the_backbone_earn_their_place():
+    """Effects that spread along the backbone are learned better with the edges between regions than without them."""
+    gains, totals, worlds = [], [], []
+    for seed in range(3):
+        cohort = simulate_cohort(840, 40, 20, seed=seed, backbone_spread=1)
+        train, test = cohort.split(240 / 840, seed=seed)
+        errors = {}
+        for messages in (True, False):
+            model = ConnectomeGenerator(seed=0, messages=messages).fit(train)
+            errors[messages], total = squared_errors(model.expected(test.phenotypes), test, train)
+        gains.append(errors[False] - errors[True])
+        totals.append(total)
+        worlds.append(gains[-1].sum() / total.sum())
+    gain, total = np.concatenate(gains), np.concatenate(totals)
+    draw = np.random.default_rng(0)
+    chosen = [draw.integers(0, len(gain), len(gain)) for _ in range(2000)]
+    low = np.quantile([gain[rows].sum() / total[rows].sum() for rows in chosen], 0.005)
+    assert low > 0
+    assert gain.sum() / total.sum() > 0.0005
+    assert min(worlds) > 0
+
+
+@quiet
+def test_what_each_path_earned():
+    earned = generator().earned
+    assert list(earned.columns) == ["r2", "weight"]
+    assert list(earned.index[-2:]) == ["all together", NETWORK_LABEL]
+    assert (earned["weight"] >= 0).all()
+    assert earned.loc["all together", "weight"] == pytest.approx(earned["weight"].iloc[:-2].sum())
+    assert earned.loc["all together", "weight"] <= 1 + 1e-9
+    assert earned.loc["all together", "r2"] >= earned["r2"].iloc[:-2].max() - 1e-9  # the stack on the people it was weighed on
+    assert np.isfinite(earned).all(axis=None)
+    alone = fit_small(small_cohort(), messages=False).earned
+    assert not any("messages" in path or path == NETWORK_LABEL for path in alone.index)
+
+
+# --- randomness ---------------------------------------------------------------------------------------------------------
+
+
+@quiet
+def test_the_same_seed_gives_the_same_bytes():
+    train, test = (part.take(slice(150)) for part in halves())
+    models = [ConnectomeGenerator(seed=seed, network=NetworkConfig(epochs=12)).fit(train) for seed in (4, 4, 5)]
+    expected = [model.expected(test.phenotypes).weights.tobytes() for model in models]
+    samples = [model.sample(test.phenotypes, 2, seed=9).weights.tobytes() for model in models]
+    assert expected[0] == expected[1] != expected[2]
+    assert samples[0] == samples[1] != samples[2]
+    assert models[0].earned.equals(models[1].earned)
+
+
+@quiet
+def test_test_people_are_never_seen():
+    cohort = halves()[0].take(slice(120))
+    weights, table = cohort.weights.copy(), cohort.phenotypes.copy()
+    rows = np.arange(120) % 3 != 0
+    models = []
+    for change in (False, True):
+        if change:
+            weights[~rows] *= 100
+            numeric = table.select_dtypes("number").columns
+            table.loc[~rows, numeric] = table.loc[~rows, numeric] * 3
+        everybody = Cohort(weights.copy(), table.copy(), cohort.atlas, measure="m", described=cohort.described)
+        models.append(fit_small(everybody.take(rows)))
+    one, other = (model.expected(cohort.phenotypes).weights.tobytes() for model in models)
+    assert one == other
+    one, other = (model.sample(cohort.phenotypes, seed=1).weights.tobytes() for model in models)
+    assert one == other
+
+
+@pytest.fixture(scope="module")
+def small_model() -> ConnectomeGenerator:
+    return fit_small(small_cohort(60))
+
+
+# --- people asked for ---------------------------------------------------------------------------------------------------
+
+
+@quiet
+def test_people_come_back_in_order_with_their_phenotypes():
+    model, table = generator(), halves()[1].phenotypes
+    asked = table.iloc[[30, 4, 17, 300]].assign(session_id="s1", remark=["a", "b", "c", "d"])
+    asked = asked[asked.columns[::-1]]
+    expected = model.expected(asked)
+    pd.testing.assert_frame_equal(expected.phenotypes.drop(columns="extrapolated"), asked)
+    everybody = modelled(model.expected(table))
+    np.testing.assert_allclose(modelled(expected), everybody[[30, 4, 17, 300]], atol=1e-4)
+    alone = [modelled(model.expected(asked.iloc[[row]])) for row in range(4)]
+    np.testing.assert_allclose(modelled(expected), np.concatenate(alone), atol=1e-4)
+    as_column = asked.reset_index()
+    pd.testing.assert_frame_equal(model.expected(as_column).phenotypes, expected.phenotypes)
+    sample = model.sample(asked, 3, seed=0)
+    pd.testing.assert_frame_equal(sample.phenotypes[asked.columns].iloc[::3], asked)
+    again = model.sample(sample.phenotypes[sample.phenotypes["sample"] == 0], 1)  # a table of samples is a table of profiles
+    assert list(again.ids) == list(asked.index)
+
+
+def test_profiles_far_out_are_named():
+    model = fit_small(small_cohort(200))
+    table = plain_table(200).iloc[:4]
+    table.iloc[1, table.columns.get_loc("age")] = 20.0
+    with pytest.warns(ExtrapolationWarning, match=r"1 of 4 profiles.*'age'"):
+        expected = model.expected(table)
+    assert list(expected.phenotypes["extrapolated"]) == [False, True, False, False]
+
+
+@quiet
+def test_missing_values_are_a_state_of_their_own_and_never_refused():
+    model, table = generator(), halves()[1].phenotypes.iloc[:5]
+    gone = table.assign(height=np.nan)
+    assert np.isfinite(model.expected(gone).weights).all()
+    nothing = table.assign(**dict.fromkeys(table.columns, np.nan))
+    weights = model.expected(nothing).weights
+    assert (weights == weights[0]).all()
+    assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop(columns="memory"), "lacks.*'memory'"),
+        (lambda t: t.assign(site="Z"), "column 'site': unknown level 'Z'.*'p0'"),
+        (lambda t: t.assign(height="tall"), "column 'height'.*'tall'"),
+        (lambda t: t.iloc[:0], "empty"),
+        (lambda t: t.set_axis(["x"] * len(t)), "'x' occurs more than once"),
+        (lambda t: t.to_numpy(), "DataFrame.*ndarray"),
+        (lambda t: pd.concat([t, t[["age"]]], axis=1), "'age' more than once"),
+    ],
+)
+def test_tables_that_cannot_be_used(small_model, change, words):
+    table = change(plain_table(5))
+    for ask in (small_model.expected, small_model.sample):
+        with pytest.raises(ConnectomeError, match=words):
+            ask(table)
+
+
+def test_calls_that_make_no_sense():
+    with pytest.raises(ConnectomeError, match="has not been fitted"):
+        ConnectomeGenerator().expected(plain_table(3))
+    with pytest.raises(ConnectomeError, match="has not been fitted"):
+        ConnectomeGenerator().save("nowhere")
+    with pytest.raises(ConnectomeError, match="at least one sample a person, got n=0"):
+        fit_small(small_cohort()).sample(plain_table(3), 0)
+
+
+# --- cohorts of every kind ----------------------------------------------------------------------------------------------
+
+
+def finite_and_on_support(model: ConnectomeGenerator, table: pd.DataFrame) -> None:
+    for made in (model.expected(table), model.sample(table, 2, seed=1)):
+        weights = made.weights
+        assert np.isfinite(weights).all()
+        assert (np.abs(weights) < 1).all() if model.signed else (weights >= 0).all()
+
+
+@quiet
+@pytest.mark.parametrize("signed", [False, True])
+def test_signals_of_tiny_cohorts_are_found(signed):
+    train, test = small_cohort(400, signed=signed).split(0.5, seed=0)
+    model = fit_small(train, network=FAST)
+    assert r2_beyond_mean(model, test, train) > 0.2
+    finite_and_on_support(model, test.phenotypes)
+
+
+def test_twenty_people_are_enough_and_nineteen_too_few():
+    finite_and_on_support(ConnectomeGenerator(seed=0).fit(small_cohort(20)), plain_table(20))
+    with pytest.raises(ConnectomeError, match="has 19 people; at least 20 are needed"):
+        fit_small(small_cohort(19))
+    many = small_cohort(38)
+    table = many.phenotypes.iloc[np.repeat(np.arange(19), 2)].assign(sample=[0, 1] * 19)
+    with pytest.raises(ConnectomeError, match="19 people"):  # rows are not people
+        fit_small(small_cohort(38, phenotypes=table))
+
+
+def test_cohorts_that_cannot_be_learned_from():
+    alike = np.tile(small_cohort(1).weights, (30, 1))
+    with pytest.raises(ConnectomeError, match="no edge.*differs between people"):
+        fit_small(small_cohort(30, weights=alike))
+    with pytest.raises(ConnectomeError, match="no phenotypes"):
+        fit_small(small_cohort(30, phenotypes=plain_table(30)[[]]))
+    with pytest.raises(ConnectomeError, match="expected connectomes, which are no people"):
+        fit_small(small_cohort(30, kind="expected"))
+
+
+def test_people_whose_profiles_are_alike_get_the_mean():
+    table = plain_table(1).iloc[np.zeros(40, int)].set_axis([f"p{n}" for n in range(40)])
+    with pytest.warns(PhenotypeWarning, match="constant"):
+        model = fit_small(small_cohort(40, phenotypes=table))
+    expected = model.expected(table)
+    np.testing.assert_allclose(modelled(expected), np.tile(modelled(small_cohort(40)).mean(0), (40, 1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("gone", [["age"], ["sex"], ["age", "sex"], ["age", "sex", "memory", "site"]])
+@quiet
+def test_cohorts_without_age_or_sex(gone):
+    cohort = small_cohort(200)
+    cohort.phenotypes = cohort.phenotypes.drop(columns=gone)
+    train, test = cohort.split(0.7, seed=0)
+    model = fit_small(train, network=FAST)
+    finite_and_on_support(model, test.phenotypes)
+    assert r2_beyond_mean(model, test, train) > 0.1
+
+
+@quiet
+def test_a_phenotype_that_nobody_has_or_everybody_shares():
+    plain, table = small_cohort(200), plain_table(200)
+    with pytest.warns(PhenotypeWarning, match="missing in more than half.*'empty'"):
+        model = fit_small(small_cohort(200, phenotypes=table.assign(empty=np.nan)))
+    np.testing.assert_allclose(modelled(model.expected(table.assign(empty=np.nan))), modelled(fit_small(plain).expected(table)), atol=0.05)
+    with pytest.warns(PhenotypeWarning, match="constant.*'same'"):
+        model = fit_small(small_cohort(200, phenotypes=table.assign(same=3.0)))
+    expected = modelled(model.expected(table.assign(same=3.0)))
+    np.testing.assert_allclose(expected, modelled(model.expected(table.assign(same=4.0))), atol=1e-6)
+
+
+def test_a_level_that_no_training_person_had_counts_as_missing():
+    described = {**DESCRIBED, "site": {"Levels": {"a": "A", "b": "B", "c": "C", "d": "D"}, "Group": "site"}}
+    model = fit_small(small_cohort(120, described=described))
+    table = plain_table(4)
+    with pytest.warns(PhenotypeWarning, match="no training person had, treated as missing: 'site'") as said:
+        unseen = model.expected(table.assign(site="d"))
+    assert len(said) == 1
+    assert list(unseen.phenotypes["site"]) == ["d"] * 4  # what was asked for is what comes back
+    np.testing.assert_array_equal(unseen.weights, model.expected(table.assign(site=None)).weights)
+
+
+@quiet
+def test_copies_of_a_phenotype_do_no_harm():
+    table = plain_table(300)
+    copied = table.assign(height_again=table["height"], height_in_metres=table["height"] / 100)
+    described = {**DESCRIBED, "height_again": DESCRIBED["height"], "height_in_metres": DESCRIBED["height"]}
+    scores = []
+    for cohort in (small_cohort(300), small_cohort(300, phenotypes=copied, described=described)):
+        train, test = cohort.split(0.5, seed=0)
+        model = fit_small(train)
+        finite_and_on_support(model, test.phenotypes)
+        scores.append(r2_beyond_mean(model, test, train))
+    assert scores[0] == pytest.approx(scores[1], abs=0.03)
+
+
+@quiet
+def test_more_phenotypes_than_people():
+    draw = np.random.default_rng(0)
+    noise = pd.DataFrame(draw.standard_normal((90, 60)), columns=[f"noise{n}" for n in range(60)], index=plain_table(90).index)
+    train, test = small_cohort(90, phenotypes=pd.concat([plain_table(90), noise], axis=1)).split(0.5, seed=0)
+    model = fit_small(train, network=FAST)
+    finite_and_on_support(model, test.phenotypes)
+    assert r2_beyond_mean(model, test, train) > -0.03
+    for name in ("ridge", "component ridge", "banded component ridge"):  # none of them fits noise through every point
+        assert r2_beyond_mean(RIVALS[name](0).fit(train), test, train) > -0.15
+
+
+@quiet
+@pytest.mark.parametrize("kind", [np.int32, np.float64, np.float16])
+def test_weights_of_any_number_type(kind, tmp_path):
+    signed = kind is np.float16
+    base = small_cohort(60, signed=signed)
+    weights = (base.weights if signed else np.round(base.weights)).astype(kind)
+    np.save(tmp_path / "w.npy", weights)
+    mapped = np.load(tmp_path / "w.npy", mmap_mode="r")
+    model = fit_small(small_cohort(60, signed=signed, weights=mapped))
+    plain = fit_small(small_cohort(60, signed=signed, weights=weights.astype(np.float32)))
+    for ask in ("expected", "sample"):
+        made, same = (getattr(m, ask)(plain_table(9)).weights for m in (model, plain))
+        assert made.dtype == np.float32
+        np.testing.assert_allclose(made, same, rtol=1e-4, atol=1e-5)
+
+
+@quiet
+def test_families_stay_together():
+    """Twins share what phenotypes do not tell; folds that part them would take that for an effect of phenotypes."""
+    draw = np.random.default_rng(0)
+    table = plain_table(60).iloc[np.repeat(np.arange(60), 2)].set_axis([f"t{n}" for n in range(120)])
+    table["family_id"] = np.repeat([f"f{n}" for n in range(60)], 2)
+    shared = np.repeat(draw.standard_normal((60, 15)), 2, 0)
+    cohort = small_cohort(
+        120, phenotypes=table, weights=np.expm1(4 + shared + 0.2 * draw.standard_normal((120, 15))).clip(0).astype(np.float32)
+    )
+    data = TrainingData(cohort, n_components=300, seed=0)
+    for rows, held in data.folds(5, 0):
+        assert not set(table["family_id"].iloc[rows]) & set(table["family_id"].iloc[held])
+        assert len(rows) + len(held) == 120
+    assert "family_id" not in data.schema.names
+    together = fit_small(cohort).earned
+    apart = fit_small(small_cohort(120, phenotypes=table.drop(columns="family_id"), weights=cohort.weights)).earned
+    assert together.loc["all together", "r2"] < 0.05
+    assert apart.loc["all together", "r2"] > together.loc["all together", "r2"] + 0.1
+
+
+def test_two_families_are_folds_enough():
+    table = plain_table(40).assign(family_id=["a"] * 20 + ["b"] * 20)
+    finite_and_on_support(fit_small(small_cohort(40, phenotypes=table), network=FAST), table)
+
+
+@quiet
+def test_regions_that_nothing_reaches():
+    cohort = small_cohort(60, n_regions=7)
+    weights = cohort.weights.copy()
+    weights[:, :6] = 0  # every edge of the first region
+    model = fit_small(small_cohort(60, n_regions=7, weights=weights), network=FAST)
+    finite_and_on_support(model, plain_table(60))
+    assert (model.sample(plain_table(20), seed=0).weights[:, :6] == 0).all()
+    assert (model.expected(plain_table(20)).weights[:, :6] == 0).all()
