@@ -249,9 +249,11 @@ def main() -> None:
         "libraries": {name: version_of(name) for name in LIBRARIES},
         "regions": {str(n): time_graphs(n, rates, options.patience, expected) for n in options.regions},
     }
+    harness.write("topology", record)
     if options.cohort:
         record["cohort"] = time_cohort(2)
-    harness.write("topology", record, summary)
+        harness.write("topology", record)
+    print(summary(record))
 
 
 def version_of(name: str) -> str | None:

@@ -76,6 +76,8 @@ def test_groups_are_dropped_in_training_only():
 def test_phenotypes_interact():
     """The effect of one phenotype depends on another: the context is no sum of parts."""
     model, (values, missing) = encoder().eval(), profiles(2)
+    for part in (model.forward_layer[-1].weight, model.forward_layer[-1].bias):  # the cross layers alone
+        torch.nn.init.zeros_(part)
 
     def effect(of: int, given: float) -> torch.Tensor:
         person = values[:1].clone()

@@ -122,6 +122,19 @@ def test_bands_of_noise_are_dropped_and_bands_with_signal_kept(seed):
         assert best <= np.log(system.solve(other.astype(float))[1]).sum() + 1e-9
 
 
+def test_a_band_that_only_harms_is_left_out_altogether():
+    left_out = 0
+    for seed in range(5):
+        draw = np.random.default_rng(seed)
+        features = draw.standard_normal((200, 105)) * np.repeat([1, 3], [5, 100])
+        components = features[:, :5] @ (0.15 * draw.standard_normal((5, 30))) + draw.standard_normal((200, 30))
+        system = RidgeSystem.of(features - features.mean(0), components - components.mean(0))
+        scales = band_scales(system, ["signal"] * 5 + ["noise"] * 100)
+        assert scales[5] < 0.1 * scales[0]
+        left_out += scales[5] == 0
+    assert left_out >= 3
+
+
 def test_known_bands_are_held_fixed():
     draw = np.random.default_rng(0)
     features = draw.standard_normal((300, 12))

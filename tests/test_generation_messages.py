@@ -39,6 +39,7 @@ def test_backbone_neighbours_by_hand():
     step = backbone_neighbours(backbone)
     # Normalised by the roots of the degrees 4, 5, 1, and then by rows.
     a, b = 4 / np.sqrt(4 * 5), 1 / np.sqrt(5 * 1)
+    assert 0 < SELF_SHARE < 1
     rest = 1 - SELF_SHARE
     expected = [[SELF_SHARE, rest, 0], [rest * a / (a + b), SELF_SHARE, rest * b / (a + b)], [0, rest, SELF_SHARE]]
     np.testing.assert_allclose(step, expected, atol=1e-6)
