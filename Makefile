@@ -37,8 +37,9 @@ examples: $(INSTALLED)
 	cd examples && for script in *.py; do echo "== $$script" && ../$(BIN)/python $$script || exit 1; done
 
 benchmarks: $(INSTALLED)
-	$(BIN)/python benchmarks/simulated.py
+	$(BIN)/python benchmarks/simulated.py --full
 	$(BIN)/python benchmarks/real_cohorts.py
+	$(BIN)/python benchmarks/topology.py --cohort
 	$(BIN)/python benchmarks/tables.py
 
 verify: benchmarks

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import real_cohorts
 import simulated
+import topology
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-SUMMARIES = {"real_cohorts": real_cohorts.summary, "simulated": simulated.summary}
+SUMMARIES = {"real_cohorts": real_cohorts.summary, "simulated": simulated.summary, "topology": topology.summary}
 
 
 def main() -> None:
