@@ -173,3 +173,16 @@ def test_where_training_never_helps_the_network_says_nothing(small):
     members, held_out = cross_fit(task, useless, data.encoded, noise, data.folds(2, 0), seed=0)
     assert (held_out == 0).all()
     assert all(np.abs(member.components(data.encoded)).max() == 0 for member in members)
+
+
+def test_training_is_not_given_up_before_its_steps_are_full(small):
+    """On noise nothing ever improves: training ends soon after the warm-up, but not within it."""
+    task, data, _ = small
+    noise = np.random.default_rng(1).standard_normal(data.scores.shape)
+    impatient = NetworkConfig(epochs=20, patience=1, context_width=16, region_width=8, rank=4)
+    looks: list[int] = []
+    folds = data.folds(2, 0)
+    for fold in folds:
+        looks.append(0)
+        cross_fit(task, impatient, data.encoded, noise, [fold], seed=0, advance=lambda: looks.append(looks.pop() + 1))
+    assert 0.3 * 20 <= min(looks) < 20
