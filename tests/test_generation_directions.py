@@ -65,7 +65,7 @@ def test_a_direction_is_the_combination_that_moves_connectomes():
     first = directions.weights[:, directions.groups.index("age_sex")]
     np.testing.assert_allclose(np.abs(first[:2] @ combination), 1, atol=1e-9)
     assert (directions.weights[2:] == 0).all()
-    assert set(directions.groups) <= {"age_sex", "all groups"}
+    assert set(directions.groups) <= {"age_sex", "*"}
 
 
 def test_coefficients_are_whitened_first():

@@ -13,7 +13,7 @@ __all__ = ["Directions"]
 
 PER_GROUP = 3
 JOINTLY = 5
-ALL_GROUPS = "all groups"
+ALL_GROUPS = "*"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Directions:
     Parameters
     ----------
     weights : (linear features, Q) combinations of the standardised phenotypes.
-    groups : (Q,) group of each direction; ``"all groups"`` for the joint ones.
+    groups : (Q,) group of each direction; ``"*"`` for the joint ones.
     age, sex : place of age and sex among the linear features, None where there are none.
     scale : (Q,) standard deviation of each direction in training people.
     mean, deviation : (D,) statistics of the derived features in training people.
