@@ -49,12 +49,16 @@ class Statistics:
 
     def system(self) -> tuple[RidgeSystem, NDArray[np.float64]]:
         """Centred normal equations on these people's own principal components, and those components as columns (K, k)."""
-        a, t = self.features / self.n, self.scores / self.n
+        t = self.scores / self.n
         values, vectors = eigh(self.scatter - self.n * np.outer(t, t))
         real = np.flatnonzero(values > 1e-7 * values[-1])[::-1]
-        rotation, variance = vectors[:, real], values[real]
+        return self.regression(vectors[:, real], values[real]), vectors[:, real]
+
+    def regression(self, rotation: NDArray[np.float64], variance: NDArray[np.float64]) -> RidgeSystem:
+        """Centred normal equations on given components (K, k), whose sums of squares around the mean are ``variance`` (k,)."""
+        a, t = self.features / self.n, self.scores / self.n
         cross = (self.cross - self.n * np.outer(a, t)) @ rotation
-        return RidgeSystem(self.gram - self.n * np.outer(a, a), cross, variance, self.n), rotation
+        return RidgeSystem(self.gram - self.n * np.outer(a, a), cross, variance, self.n)
 
 
 @dataclass(frozen=True)
@@ -170,12 +174,7 @@ class _Paths:
         derived = directions.transform(values)
         n_derived = derived.shape[1]
         wide = Statistics.of(np.concatenate([values, derived], 1), scores)
-        extended = RidgeSystem(
-            wide.gram - wide.n * np.outer(wide.features, wide.features) / wide.n**2,
-            (wide.cross - np.outer(wide.features, wide.scores) / wide.n) @ rotation,
-            system.total,
-            wide.n,
-        )
+        extended = wide.regression(rotation, system.total)
         both = extended.solve(
             band_scales(extended, (*bands, *directions.bands), start=np.concatenate([scales, np.full(n_derived, np.nan)]))
         )[0]
