@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +32,7 @@ from connectome_gnn.topology.backends import BACKENDS
 from connectome_gnn.topology.dense_torch import TORCH_MEASURES
 from connectome_gnn.topology.registry import MEASURES, PANEL, SIGNED_PANEL
 
-QUICK = [name for name in MEASURES if not name.startswith("small_world") and "coordinates" not in MEASURES[name].needs]
+QUICK = [name for name, one in MEASURES.items() if "nulls" not in one.cost and "coordinates" not in one.needs]
 
 
 def people(n: int = 7, n_regions: int = 12, kind: str = "lognormal") -> NDArray[np.float64]:
@@ -163,6 +165,32 @@ def test_map_graphs_hands_each_graph_its_own() -> None:
     assert sum(part.stop - part.start for part in tasks(1001, 2, 64)) == 1001
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_takes_long_shows_a_bar(monkeypatch: pytest.MonkeyPatch, n_jobs: int) -> None:
+    shown: list[tuple[str, float, list[int]]] = []
+
+    @contextmanager
+    def bar(description: str, total: float) -> Iterator[Callable[[int], None]]:
+        shown.append((description, total, []))
+        yield shown[-1][2].append
+
+    monkeypatch.setattr("connectome_gnn.topology.arrays.progress", bar)
+    weights = people(30)
+    nulls = topology.degree_preserving(weights, n_jobs=n_jobs)
+    topology.small_world(weights, n_nulls=2, n_lattices=1, n_jobs=n_jobs)
+    topology.against_nulls(weights[:2], topology.density, n_nulls=2, n_jobs=n_jobs)
+    topology.consensus(weights, n_runs=3, n_jobs=n_jobs)
+    topology.strength(weights, n_jobs=n_jobs)
+    assert [(what, total, sum(steps)) for what, total, steps in shown] == [
+        ("Null graphs", 30, 30),
+        ("Null graphs", 30, 30),
+        ("Null graphs", 2, 2),
+        ("Consensus communities", 30, 30),
+    ]
+    assert all(len(steps) > 1 for _, _, steps in shown)
+    np.testing.assert_array_equal(nulls[7], topology.degree_preserving(to_matrices(weights), n_jobs=1)[7])
+
+
 def _sum_and_seed(matrix: NDArray, seed: int, again: NDArray, factor: float) -> tuple[float, int]:
     return factor * (matrix.sum() + again.sum() / 2), int(seed)
 
@@ -197,10 +225,10 @@ def test_every_measure_has_the_shape_of_its_level() -> None:
     table = topology.measure(weights, list(MEASURES), coordinates=np.random.default_rng(0).normal(0, 30, (6, 3)))
     assert list(table) == list(MEASURES)
     for name, one in MEASURES.items():
-        assert table[name].shape == {"global": (3,), "nodal": (3, 6), "edge": (3, 15)}[one.level], name
+        assert table[name].shape == {"global": (3,), "nodal": (3, 6), "edge": (3, 15), "curve": (3, 5)}[one.level], name
     listed = topology.list_measures()
     assert list(listed.index) == list(MEASURES) and listed["citation"].str.len().min() > 10
-    assert set(listed["level"]) == {"global", "nodal", "edge"} and set(listed["weights"]) == {"weighted", "binary"}
+    assert set(listed["level"]) == {"global", "nodal", "edge", "curve"} and set(listed["weights"]) == {"weighted", "binary"}
     assert tuple(listed.index[listed["default"]]) == tuple(name for name in MEASURES if name in PANEL)
 
 
@@ -237,7 +265,7 @@ def test_wide_and_long_tables_hold_the_same() -> None:
     table = topology.measure(cohort, ["strength", "density", "matching_index"])
     assert table.regions == cohort.atlas.labels and table.people.names == ["participant_id", "sample"]
     wide, long = table.to_dataframe(), table.to_dataframe("long")
-    assert wide.shape == (12, 6 + 1 + 15) and long.shape == (12 * 22, 2 + 5)
+    assert wide.shape == (12, 6 + 1 + 15) and long.shape == (12 * 22, 2 + 6)
     assert (
         wide.columns[0] == "strength:Région 0" and wide.columns[6] == "density" and wide.columns[-1] == "matching_index:Région 4--Région 5"
     )
@@ -249,7 +277,22 @@ def test_wide_and_long_tables_hold_the_same() -> None:
     assert topology.measure(cohort, "density").to_dataframe(level="edge").shape == (12, 0)
     assert topology.measure(cohort, "density").to_dataframe("long", "edge").empty
     refused("form is 'wide' or 'long', got 'tall'", table.to_dataframe, "tall")
-    refused("level is 'global', 'nodal', 'edge' or None, got 'node'", table.to_dataframe, level="node")
+    refused("level is 'global', 'nodal', 'edge', 'curve' or None, got 'node'", table.to_dataframe, level="node")
+
+
+def test_a_curve_has_a_value_for_every_degree() -> None:
+    cohort = make_cohort()
+    table = topology.measure(cohort, ["density", "rich_club", "rich_club_binary", "rich_club_normalised"], seed=4)
+    assert list(table.curves) == ["rich_club", "rich_club_binary", "rich_club_normalised"]
+    np.testing.assert_array_equal(table["rich_club"], topology.rich_club(cohort.weights))
+    np.testing.assert_array_equal(table["rich_club_binary"], topology.rich_club(cohort.weights, weighted=False))
+    np.testing.assert_array_equal(table["rich_club_normalised"], topology.normalised_rich_club(cohort.weights, seed=4))
+    wide, long = table.to_dataframe(level="curve"), table.to_dataframe("long")
+    assert list(wide)[:6] == ["rich_club:k=0", "rich_club:k=1", "rich_club:k=2", "rich_club:k=3", "rich_club:k=4", "rich_club_binary:k=0"]
+    row = long.query("participant_id == 'sub-002' and measure == 'rich_club' and k == 2").squeeze()
+    assert row["region"] is None and (row["value"] == wide.loc["sub-002", "rich_club:k=2"] or np.isnan(row["value"]))
+    assert long.query("measure == 'density'")["k"].isna().all() and long["k"].dtype == "Int64"
+    assert topology.measure(np.zeros((2, 1, 1)), "rich_club").to_dataframe().shape == (2, 0)
 
 
 def test_a_saved_table_reads_back(tmp_path: Path) -> None:
@@ -266,8 +309,8 @@ def test_a_saved_table_reads_back(tmp_path: Path) -> None:
 def test_the_default_panel() -> None:
     table = topology.measure(people())
     assert tuple(table) == PANEL
-    assert table.notes == ("modules are the communities that Louvain found in each person (seed 0)",)
-    found = topology.louvain(people())
+    assert table.notes == ("modules are the communities that Leiden found in each person, best of 3 runs (seed 0)",)
+    found = topology.leiden(people(), n_runs=3)
     np.testing.assert_allclose(table["modularity"], found.modularity, rtol=1e-12)
     np.testing.assert_allclose(table["participation"], topology.participation(people(), found.labels), rtol=1e-12)
 
@@ -308,6 +351,12 @@ def test_lengths_take_the_place_of_one_over_the_weight() -> None:
     longer = topology.measure(weights, names, lengths=2 * to_lengths(weights))
     np.testing.assert_allclose(longer["characteristic_path_length"], 2 * plain["characteristic_path_length"], rtol=1e-12)
     np.testing.assert_allclose(longer["betweenness"], plain["betweenness"], rtol=1e-12)
+    local = topology.measure(weights, ["local_efficiency", "local_efficiency_wang", "radius"], lengths=2 * to_lengths(weights))
+    assert local.notes == (
+        "local_efficiency, local_efficiency_wang take paths over 1 / weight, as they are defined, not over the lengths given",
+    )
+    np.testing.assert_array_equal(local["local_efficiency"], topology.local_efficiency(weights))
+    assert plain.notes == longer.notes == ()
     one = random_graph(9)
     np.testing.assert_allclose(topology.measure(one, "diameter", lengths=to_lengths(one))["diameter"], topology.diameter(one))
     refused("lengths must be 0 or more", topology.measure, weights, "radius", lengths=-weights)
@@ -335,6 +384,7 @@ def test_unknown_measures_suggest_the_nearest() -> None:
     refused("no measure 'strengt'; the nearest is 'strength'", topology.measure, people(), ["degree", "strengt"])
     refused("the nearest is 'betweenness'", topology.measure, people(), "betweeness")
     refused("no measures named", topology.measure, people(), [])
+    refused("no measure 5; the nearest is", topology.measure, people(), 5)
 
 
 @given(st.integers(1, 9), st.floats(0, 1), st.integers(0, 10**6))

@@ -204,6 +204,30 @@ def test_signed_forms_agree_with_bctpy(graph: str) -> None:
     np.testing.assert_array_equal(basic.degree(w), (w != 0).sum(0))
 
 
+def test_motifs_of_four_are_counted_like_networkx_does() -> None:
+    """Of each four regions the graph they form, told apart by isomorphism; every region of a motif counts it once."""
+    w = random_graph(11, 0.5, 3)
+    of_four = motifs.motifs_of_four(w)
+    kinds = {"path4": nx.path_graph(4), "star4": nx.star_graph(3), "cycle4": nx.cycle_graph(4), "clique4": nx.complete_graph(4)}
+    for name, kind in kinds.items():
+        found = [four for four in combinations(range(11), 4) if nx.is_isomorphic(as_networkx(w).subgraph(four), kind)]
+        np.testing.assert_array_equal(getattr(of_four, name).number, np.bincount(np.array(found, int).ravel(), minlength=11))
+    connected_fours = sum(nx.is_connected(as_networkx(w).subgraph(four)) for four in combinations(range(11), 4))
+    assert sum(values.number.sum() for values in of_four) == 4 * connected_fours
+    assert of_four.paw.number.dtype == np.int64
+
+
+def test_motifs_of_equal_weights_are_coherent_and_as_intense_as_they_are_many() -> None:
+    for w in (ZOO["complete"], ZOO["ring"], ZOO["star"] / 2, (ZOO["random"] > 0) * 1.0):
+        for values in (*motifs.motifs_of_three(w), *motifs.motifs_of_four(w)):
+            np.testing.assert_allclose(values.intensity, values.number, rtol=1e-12)
+            np.testing.assert_allclose(values.coherence, values.number, rtol=1e-12)
+    assert motifs.motifs_of_four(ZOO["ring"]).path4.number.tolist() == [4] * 8
+    assert motifs.motifs_of_four(ZOO["star"]).star4.number.tolist() == [20] + [10] * 6
+    assert motifs.motifs_of_four(np.stack([ZOO["ring"]] * 3)).paw.coherence.shape == (3, 8)
+    np.testing.assert_array_equal(motifs.motif_intensity(ZOO["random"], motif="paw"), motifs.motifs_of_four(ZOO["random"]).paw.intensity)
+
+
 def test_s_core_agrees_with_bctpy() -> None:
     for w in ZOO.values():
         coreness = cores.s_core(w)
@@ -320,7 +344,10 @@ def test_settings_that_do_not_exist_are_refused() -> None:
     w = ZOO["random"]
     for call, says in (
         (lambda: basic.strength(w, sign="up"), "sign is 'positive', 'negative' or None, got 'up'"),  # type: ignore[arg-type]
-        (lambda: motifs.motif_intensity(w, motif="square"), "motif is 'triangle' or 'open', got 'square'"),  # type: ignore[arg-type]
+        (
+            lambda: motifs.motif_intensity(w, motif="square"),
+            "motif is one of 'open', 'triangle', 'path4', 'star4', 'cycle4', 'paw', 'diamond', 'clique4', got 'square'",
+        ),  # type: ignore[arg-type]
         (lambda: spectral.pagerank(w, damping=1.0), "damping is a probability of 0 or more and below 1, got 1.0"),
         (lambda: spectral.spectral_gap(w, of="cut"), "one of normalised_laplacian, laplacian, adjacency, got 'cut'"),  # type: ignore[arg-type]
         (lambda: spectral.communicability(1000 * w, normalise=False), "weights this large is no number"),

@@ -12,7 +12,7 @@ from test_cli import refused, run
 from tiny import make_cohort, make_samples
 from typer.testing import CliRunner
 
-from connectome_gnn import topology
+from connectome_gnn import Atlas, topology
 from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 
@@ -47,12 +47,30 @@ def test_measures_by_name_commas_or_all(folder: Path, tmp_path: Path) -> None:
     assert answer["n_people"] == 20 and answer["measures"]["edge_betweenness"]["level"] == "edge"
 
 
+def test_measures_are_listed_without_a_cohort() -> None:
+    listed = run("topology", "--list")
+    assert all(name in listed for name in topology.list_measures().index)
+
+
+def test_curves_edges_and_regions_have_their_names_in_the_table(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "measures.tsv"
+    shown = run("topology", folder, "--out", out, "--measures", "rich_club_binary,edge_betweenness,degree")
+    table = read(out)
+    assert list(table)[:5] == [f"rich_club_binary:k={k}" for k in range(5)]
+    assert list(table)[5] == "edge_betweenness:Région 0--Région 1" and list(table)[-1] == "degree:Région 5"
+    assert table["degree:Région 5"].dtype == int  # whole numbers stay whole
+    assert "20 people, 26 values each" in shown
+
+
 def test_networks_of_the_atlas_as_modules(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "measures.tsv"
     shown = run("topology", folder, "--out", out, "--measures", "participation", "--networks")
     cohort = Cohort.load(folder)
     np.testing.assert_allclose(read(out).to_numpy(), topology.participation(cohort.weights, cohort.atlas.network), rtol=1e-5, atol=1e-7)
-    assert "Note" not in shown
+    assert "Note: regions that the atlas puts in no network (1) count as one more module" in shown
+    nameless = make_cohort(atlas=Atlas(cohort.atlas.labels)).save(tmp_path / "nameless")
+    says = "the atlas of tiny names no networks (column network of atlas.tsv); leave out --networks"
+    refused("topology", nameless, "--out", tmp_path / "none.tsv", "--networks", says=says)
 
 
 def test_a_comparison_has_split_halves_beside(folder: Path, tmp_path: Path) -> None:

@@ -152,6 +152,13 @@ def test_leiden_by_igraph_is_scored_by_us():
     assert np.isnan(leiden(np.zeros((4, 4)), backend="igraph").modularity)
 
 
+def test_leiden_is_as_good_as_igraphs():
+    w = np.stack([planted(60, 4, seed, 0.35, 0.2)[0] if seed % 2 else random_graph(60, 0.3, seed) for seed in range(20)])
+    for gamma in (1.0, 1.5):
+        ours, theirs = (leiden(w, gamma=gamma, n_runs=3, seed=1, backend=backend).modularity for backend in ("numba", "igraph"))
+        assert np.mean(ours - theirs) > -1e-3 and np.corrcoef(ours, theirs)[0, 1] > 0.99
+
+
 @pytest.mark.parametrize("method", METHODS.values())
 def test_more_runs_are_never_worse(method):
     w = np.stack([random_graph(40, 0.2, seed) for seed in range(5)])
@@ -225,6 +232,8 @@ def test_float32_and_read_only_weights():
         (lambda w: modularity(w, [0, 1, 1]), "partition of the 20 regions"),
         (lambda w: modularity(w, np.zeros(20), gamma=-1), "gamma must be a finite number, 0 or more, got -1"),
         (lambda w: louvain(w, gamma=np.nan), "gamma must be a finite number"),
+        (lambda w: louvain(w, gamma="high"), "gamma must be a finite number, 0 or more, got 'high'"),
+        (lambda w: louvain(w, n_runs=1.5), "n_runs is a whole number, got 1.5"),
         (lambda w: louvain(w, n_runs=0), "n_runs must be 1 or more, got 0"),
         (lambda w: louvain(np.where(w > 2, np.nan, w)), "louvain needs finite weights"),
         (lambda w: leiden(w, backend="networkit"), 'backend="numba" or "igraph", got \'networkit\''),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from zoo import ZOO, random_graph, ring
+from zoo import SIGNED, ZOO, random_graph, ring
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices, to_matrices, to_vectors
@@ -142,6 +142,67 @@ def test_every_graph_of_the_same_degrees_and_lengths_is_as_likely():
     assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
+def keeps_signs(null, w):
+    """Positive and negative degrees, and the weights, are those of w."""
+    np.testing.assert_array_equal(null, null.T)
+    np.testing.assert_array_equal((null > 0).sum(0), (w > 0).sum(0))
+    np.testing.assert_array_equal((null < 0).sum(0), (w < 0).sum(0))
+    np.testing.assert_array_equal(np.sort(to_vectors(null)), np.sort(to_vectors(w)))
+
+
+@pytest.mark.parametrize("null", ["degree", "strength"])
+@pytest.mark.parametrize("name", SIGNED)
+def test_signed_degrees_and_weights_are_kept_exactly(name, null):
+    w = SIGNED[name]
+    nulls = NULLS[null](w, 4, seed=2)
+    for one in nulls:
+        keeps_signs(one, w)
+    assert np.mean([np.sign(one) == np.sign(w) for one in nulls]) < 0.9 and len({one.tobytes() for one in nulls}) == 4
+    np.testing.assert_array_equal(nulls, NULLS[null](np.stack([w, w]), 4, seed=2, n_jobs=2)[0])
+    keeps_signs(NULLS[null](w.astype(np.float32), seed=2)[0], w.astype(np.float32))
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 16), st.floats(0, 1), st.floats(0, 1), st.integers(0, 10**6))
+def test_signed_degrees_are_kept_whatever_the_graph(n, density, negative, seed):
+    w, flip = random_graph(n, density, seed), np.random.default_rng(seed).random((n, n)) < negative
+    w = np.where(np.triu(flip) | np.triu(flip).T, -w, w)
+    keeps_signs(degree_preserving(w, seed=seed, rewirings=7)[0], w)
+
+
+def test_every_signed_graph_of_the_same_degrees_is_as_likely():
+    """Four regions, each with one positive, one negative and one missing edge: the ways to match them up, three times over."""
+    w = np.zeros((4, 4))
+    w[0, 1] = w[2, 3] = 1
+    w[0, 2] = w[1, 3] = -1
+    nulls = to_vectors(degree_preserving(w + w.T, 3000, seed=1))
+    counts = Counter(row.tobytes() for row in nulls)
+    assert len(counts) == 6  # which matching is positive, and which negative
+    assert chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_signed_rewiring_is_that_of_bctpy():
+    """The overlap with the graph that bctpy's steps end at, in a dense and in a sparse graph."""
+    for density in (1.0, 0.4):
+        w = random_graph(24, density, 5, "signed")
+        theirs = [bct.randmio_und_signed(w, 5, seed=seed)[0] for seed in range(5)]
+        for one in theirs:
+            keeps_signs(one, w)
+        same = [[(np.sign(one) == np.sign(w))[w != 0].mean() for one in several] for several in (degree_preserving(w, 20), theirs)]
+        assert abs(np.mean(same[0]) - np.mean(same[1])) < 0.04
+
+
+def test_signed_strengths_are_kept_to_the_tolerance_and_correlate_more_than_bctpys():
+    w = random_graph(50, 1.0, 3, "signed")
+    nulls, theirs = strength_preserving(w, 5, seed=1), bct.null_model_und_sign(w, seed=1)[1]
+    for part, rival in ((np.maximum(w, 0), theirs[0]), (np.maximum(-w, 0), theirs[2])):
+        for one in nulls:
+            kept = np.maximum(one if rival == theirs[0] else -one, 0).sum(0)
+            assert np.abs(kept - part.sum(0)).max() < 0.01 * part.sum(0).mean() * (1 + 1e-9)
+            assert np.corrcoef(kept, part.sum(0))[0, 1] > max(0.99, rival)
+    assert np.mean([(np.sign(one) == np.sign(w))[w != 0].mean() for one in nulls]) < 0.7
+
+
 @pytest.mark.parametrize("density", [0.05, 0.3, 0.5])
 def test_rewiring_mixes(density):
     w = random_graph(80, density, 1)
@@ -223,8 +284,11 @@ def test_lattices_cluster_more_than_graphs_and_these_more_than_random_ones():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda w: degree_preserving(-w), "degree_preserving needs non-negative weights"),
+        (lambda w: lattice(-w), "lattice needs non-negative weights"),
+        (lambda w: geometry_preserving(-w, positions(20)), "geometry_preserving needs non-negative weights"),
         (lambda w: degree_preserving(w, 0), "n_nulls must be 1 or more, got 0"),
+        (lambda w: degree_preserving(w, 2.5), "n_nulls is a whole number, got 2.5"),
+        (lambda w: geometry_preserving(w, distances="far"), "distances as numbers"),
         (lambda w: lattice(w, rewirings=0), "rewirings must be 1 or more, got 0"),
         (lambda w: strength_preserving(w, tolerance=0), "tolerance above 0"),
         (lambda w: strength_preserving(w, tolerance=np.nan), "tolerance above 0"),

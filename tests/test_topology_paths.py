@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import bct
@@ -20,8 +21,12 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices, to_lengths, to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.topology.betweenness import betweenness, edge_betweenness
+from connectome_gnn.topology.clustering import clustering
+from connectome_gnn.topology.local_efficiency import SIDE_BY_SIDE as NEIGHBOURS
 from connectome_gnn.topology.local_efficiency import local_efficiency
 from connectome_gnn.topology.paths import (
+    SIDE_BY_SIDE,
+    _shortest_paths,
     characteristic_path_length,
     diameter,
     disconnected,
@@ -88,6 +93,9 @@ GRAPHS = {
     "larger": random_graph(130, 0.3, seed=7),
     "larger, few connections": random_graph(150, 0.02, seed=9, spread=2.0),
     "larger, narrow range": symmetric(np.random.default_rng(10).uniform(0.2, 0.6, (101, 101))),
+    "larger, one by one": random_graph(SIDE_BY_SIDE + 13, 0.3, seed=11),
+    "larger, one by one, few connections": random_graph(SIDE_BY_SIDE + 30, 0.02, seed=12, spread=2.0),
+    "larger, one by one, narrow range": symmetric(np.random.default_rng(13).uniform(0.2, 0.6, (SIDE_BY_SIDE + 1, SIDE_BY_SIDE + 1))),
 }
 
 
@@ -229,16 +237,19 @@ def test_a_tie_that_rounding_hides_is_a_tie() -> None:
     assert betweenness(w + w.T).tolist() == [0, 1, 0]
 
 
+@cache
+def local_efficiency_of_bctpy(name: str, which: str | bool) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return bct.efficiency_wei(GRAPHS[name], local=which)
+
+
 @pytest.mark.parametrize(("variant", "theirs"), [("rubinov", "original"), ("wang", True)])
 @pytest.mark.parametrize("kind", TOLERANCE)
 @pytest.mark.parametrize("name", [name for name in GRAPHS if "larger" not in name])
 def test_local_efficiency_equals_bctpys(name: str, kind: type, variant: str, theirs: str | bool) -> None:
-    w = weights_as(name, kind)
-    with np.errstate(all="ignore"):
-        expected = bct.efficiency_wei(w.astype(float), local=theirs)
-    ours = local_efficiency(w, variant=variant)
+    ours = local_efficiency(weights_as(name, kind), variant=variant)
     assert ours.dtype == kind
-    close(ours, expected, TOLERANCE[kind])
+    close(ours, local_efficiency_of_bctpy(name, theirs), TOLERANCE[kind])
 
 
 def test_wangs_local_efficiency_is_the_binary_one_without_weights() -> None:
@@ -290,6 +301,62 @@ def test_real_connectomes(name: str, data_folder: Callable[[str], Path]) -> None
         inverse = np.divide(1, far, out=np.zeros_like(far), where=far > 0)
         expected = share @ np.cbrt(inverse) @ share / (len(near) * (len(near) - 1)) if len(near) > 1 else 0
         close(local_efficiency(w)[region], np.array(expected), 1e-10)
+
+
+@pytest.mark.parametrize("kind", TOLERANCE)
+@pytest.mark.parametrize("n", [3, 17, 40, SIDE_BY_SIDE + 3])
+def test_everybody_gets_what_they_get_alone(n: int, kind: type) -> None:
+    """Whoever lies beside them in a vector, and however few are left for the last one."""
+    w = np.stack([random_graph(n, 0.05 + 0.05 * seed, seed) for seed in range(18 if n < 100 else 2)]).astype(kind)
+    vectors = w[:, *edge_indices(n)]
+    vectors.setflags(write=False)
+    for measure in (shortest_paths, global_efficiency, eccentricity, betweenness, edge_betweenness, local_efficiency, clustering):
+        alone = np.stack([measure(one) for one in w])
+        np.testing.assert_array_equal(measure(vectors, n_jobs=2), alone)
+        np.testing.assert_array_equal(measure(w), alone)
+
+
+def test_kernels_are_compiled_once_for_all_who_call_them() -> None:
+    w = np.stack([GRAPHS["random"]] * 3)
+    vectors = w[:, *edge_indices(40)]
+    frozen = vectors.copy()
+    frozen.setflags(write=False)
+    shortest_paths(w)
+    before = len(_shortest_paths.signatures)
+    for same in (vectors, np.asfortranarray(vectors), frozen, w[0], w[::2], vectors.astype(int), np.broadcast_to(w[0], (2, 40, 40))):
+        shortest_paths(same)
+    assert len(_shortest_paths.signatures) == before
+
+
+@pytest.mark.parametrize("kind", TOLERANCE)
+def test_graphs_of_every_size_equal_scipys(kind: type) -> None:
+    """Whole tiles and vectors, and all that can be left over."""
+    for n in range(1, 37):
+        w = random_graph(n, 0.5, seed=n).astype(kind)
+        close(shortest_paths(w), exact_paths(w), TOLERANCE[kind])
+
+
+def test_a_region_of_very_many_neighbours() -> None:
+    w = random_graph(NEIGHBOURS + 12, 0.05, seed=14)
+    w[0, 1:] = w[1:, 0] = np.random.default_rng(15).uniform(0.5, 2, len(w) - 1)
+    with np.errstate(all="ignore"):
+        expected = bct.efficiency_wei(w, local="original")
+    close(local_efficiency(w), expected, 1e-10)
+    close(local_efficiency(w.astype(np.float32)), expected, 1e-5)
+
+
+@pytest.mark.parametrize("kind", TOLERANCE)
+def test_one_over_the_weight_is_that_of_a_division(kind: type) -> None:
+    most = np.finfo(kind).max
+    w = np.concatenate(
+        [np.exp(np.random.default_rng(0).uniform(-60, 60, 400)), [1, 3, 1 / most, most, np.finfo(kind).tiny, 0, -0.0]]
+    ).astype(kind)
+    pairs = np.zeros((len(w), 28), kind)  # eight regions, and each weight alone between two of them
+    pairs[np.arange(len(w)), np.arange(len(w)) % 28] = w
+    with np.errstate(divide="ignore", over="ignore"):
+        expected = np.where(w > 0, 1 / w, np.inf)
+    ours = shortest_paths(pairs)[np.arange(len(w)), *(index[np.arange(len(w)) % 28] for index in edge_indices(8))]
+    np.testing.assert_allclose(ours, expected, rtol=np.finfo(kind).eps)
 
 
 @st.composite

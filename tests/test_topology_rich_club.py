@@ -12,7 +12,8 @@ from zoo import ZOO, random_graph
 
 from connectome_gnn.edges import to_vectors
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.topology.rich_club import rich_club
+from connectome_gnn.topology.rich_club import normalised_rich_club, rich_club
+from connectome_gnn.topology.small_world import against_nulls
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -66,3 +67,20 @@ def test_cohorts_vectors_and_float32():
 def test_negative_weights_are_refused():
     with pytest.raises(ConnectomeError, match="rich_club needs non-negative weights"):
         rich_club(-random_graph())
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_normalised_is_the_ratio_to_nulls(weighted):
+    w = np.stack([random_graph(20, 0.4, seed) for seed in range(3)])
+    ours = normalised_rich_club(w, weighted=weighted, n_nulls=20, seed=3)
+    against = against_nulls(w, lambda one: rich_club(one, weighted=weighted), n_nulls=20, seed=3)
+    np.testing.assert_array_equal(ours, against.ratio)
+    assert normalised_rich_club(w[0].astype(np.float32), n_nulls=2).dtype == np.float32
+    assert np.isfinite(ours).any() and np.nanmin(ours) > 0.3 and np.nanmax(ours) < 3
+
+
+def test_normalised_rich_clubs_of_negative_weights_are_refused():
+    with pytest.raises(ConnectomeError, match="normalised_rich_club needs non-negative weights, got .* of graph 1"):
+        normalised_rich_club(np.stack([random_graph(), -random_graph()]))
+    with pytest.raises(ConnectomeError, match="n_nulls must be 1 or more, got 0"):
+        normalised_rich_club(random_graph(), n_nulls=0)

@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 __all__ = ["topology"]
 
 
+def _list(wanted: bool) -> None:
+    """Show every measure and leave."""
+    if not wanted:
+        return
+    from connectome_gnn.topology import list_measures
+
+    known = list_measures()
+    columns = ["level", "weights", "signed", "default", "needs", "cost"]
+    rows: list[list[Cell]] = [
+        [str(name), *(("yes" if value else "") if isinstance(value, bool) else str(value) for value in row)]
+        for name, *row in known[columns].itertuples(name=None)
+    ]
+    caption = "R regions, k neighbours; needs beside weights: given, taken from the atlas or found; citations: cg.topology.list_measures()"
+    show_table(["measure", *columns], rows, f"{len(known)} measures", caption)
+    raise typer.Exit
+
+
 def topology(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Option("--out", help="Table to write (.tsv): a row a person, a column a value.", show_default=False)],
@@ -27,6 +44,7 @@ def topology(
         list[str] | None,
         typer.Option(help="Names, by commas or repeated; default the standard panel; 'all' for every one.", show_default=False),
     ] = None,
+    list_measures: Annotated[bool, typer.Option("--list", help="List the measures, and leave.", callback=_list, is_eager=True)] = False,
     compare: Annotated[
         Path | None, typer.Option(help="Cohort folder to compare distributions with, as of real people.", show_default=False)
     ] = None,
@@ -48,6 +66,7 @@ def topology(
     people = _load(cohort)
     other = _load(compare, people) if compare else None
     wanted = _wanted(measures, people)
+    nowhere = _outside_networks(people) if networks else 0
 
     def measured(one: Cohort) -> TopologyTable:
         with warnings.catch_warnings():
@@ -55,13 +74,16 @@ def topology(
             return measure(one, wanted, partition=one.atlas.network if networks else None, seed=seed, n_jobs=jobs)
 
     table = measured(people)
+    notes = list(table.notes)
+    if nowhere:
+        notes.append(f"regions that the atlas puts in no network ({nowhere}) count as one more module")
     answer: dict[str, Any] = {
         "out": out,
         "cohort": people.name,
         "n_people": len(people),
         "n_regions": people.n_regions,
         "measures": {name: {"level": table.levels[name], "mean": _mean(table, name)} for name in table},
-        "notes": list(table.notes),
+        "notes": notes,
     }
     distances = None
     if other is not None:
@@ -79,9 +101,10 @@ def topology(
         show_table(["measure", "level", "mean"], rows, f"{len(people):,} people of {people.name}, {people.n_regions} regions")
     elif other is not None:
         _show_distances(distances, people, other)
-    for note in table.notes:
+    for note in notes:
         say(f"Note: {note}.")
-    say(f"{out}: {len(table):,} people, {', '.join(table)}")
+    n_values = sum(table[name][0].size for name in table)
+    say(f"{out}: {len(table):,} people, {n_values:,} {'value' if n_values == 1 else 'values'} each")
 
 
 def _check_file(out: Path, force: bool) -> None:
@@ -130,6 +153,16 @@ def _wanted(measures: list[str] | None, people: Cohort) -> list[str] | None:
     if not people.atlas.has_coordinates:
         known = known[~known["needs"].str.contains("coordinates")]
     return list(known.index)
+
+
+def _outside_networks(people: Cohort) -> int:
+    """Regions without a network; refused if that is all of them."""
+    from connectome_gnn.errors import ConnectomeError
+
+    nowhere = sum(network == "n/a" for network in people.atlas.network)
+    if nowhere == people.n_regions:
+        raise ConnectomeError(f"the atlas of {people.name} names no networks (column network of atlas.tsv); leave out --networks")
+    return nowhere
 
 
 def _mean(table: TopologyTable, name: str) -> float:

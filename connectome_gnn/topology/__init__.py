@@ -2,9 +2,9 @@
 
 :func:`measure` gives a table of many measures at once; each is also a plain function of weights: () or (R,) for one square matrix, (N,)
 or (N, R) for many, measures of edges (R, R) or (N, R, R) (in the table (N, E)). :func:`list_measures` tells what the table can hold.
-Functions that are no single number a person, region or edge stand beside it: :func:`rich_club` (a curve over degrees), communities
-(:func:`louvain`, :func:`leiden`, :func:`consensus`) and their agreement, null graphs, and :func:`against_nulls`, which sets any measure
-against them. :func:`compare` tells how alike two cohorts' tables are.
+The table holds numbers of people, regions and edges, and curves over degrees (the rich club). Beside it stand communities
+(:func:`louvain`, :func:`leiden`, :func:`consensus`) and their agreement, null graphs, signed too, and :func:`against_nulls`, which sets
+any measure against them. :func:`compare` tells how alike two cohorts' tables are.
 
 People are measured in threads of this machine. On a cluster, joblib's Dask backend hands them to the workers, at least 100 a task, and the
 answer is the same to the last bit::
@@ -28,7 +28,7 @@ from connectome_gnn.topology.cores import k_core, s_core
 from connectome_gnn.topology.local_efficiency import local_efficiency
 from connectome_gnn.topology.measure import measure
 from connectome_gnn.topology.modules import participation, within_module_z
-from connectome_gnn.topology.motifs import matching_index, motif_intensity
+from connectome_gnn.topology.motifs import matching_index, motif_intensity, motifs_of_four, motifs_of_three
 from connectome_gnn.topology.nulls import degree_preserving, geometry_preserving, lattice, strength_preserving
 from connectome_gnn.topology.paths import (
     characteristic_path_length,
@@ -41,7 +41,7 @@ from connectome_gnn.topology.paths import (
     shortest_paths,
 )
 from connectome_gnn.topology.registry import list_measures
-from connectome_gnn.topology.rich_club import rich_club
+from connectome_gnn.topology.rich_club import normalised_rich_club, rich_club
 from connectome_gnn.topology.small_world import against_nulls, omega, propensity, sigma, small_world
 from connectome_gnn.topology.spectral import (
     communicability,
@@ -90,7 +90,10 @@ __all__ = [
     "measure",
     "modularity",
     "motif_intensity",
+    "motifs_of_four",
+    "motifs_of_three",
     "normalised_mutual_information",
+    "normalised_rich_club",
     "omega",
     "pagerank",
     "participation",

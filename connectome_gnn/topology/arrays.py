@@ -26,11 +26,15 @@ from numpy.typing import NDArray
 
 from connectome_gnn.edges import edge_indices, n_edges_of, n_regions_of
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
+from connectome_gnn.progress import progress
 
-__all__ = ["Graphs", "as_array", "as_distances", "as_graphs", "as_partition", "map_graphs", "person_seeds", "tasks"]
+__all__ = ["Graphs", "as_array", "as_distances", "as_graphs", "as_partition", "map_graphs", "person_seeds", "rounding", "tasks"]
 
 PEOPLE_PER_TASK = 100
 """Least people handed to another process at once: below that, sending them costs more than measuring them."""
+
+STEPS = 100
+"""Steps of a progress bar, where there are as many people."""
 
 TILE = 16
 """Rows and columns of a matrix that are mirrored at once."""
@@ -91,7 +95,7 @@ class Graphs:
         if given.ndim == 1:
             code, i, j = _expand_vector(given, matrix, self.signed)
         else:
-            code, i, j = _expand_matrix(given, matrix, self.signed, _rounding(self.dtype))
+            code, i, j = _expand_matrix(given, matrix, self.signed, rounding(self.dtype))
         if code != FINE:
             raise ConnectomeError(self._complaint(code, given, k, i, j))
         return matrix
@@ -161,7 +165,9 @@ def as_graphs(weights: Any, measure: str = "topology", *, signed: bool = False) 
     return Graphs(values, n_regions, measure=measure, signed=signed)
 
 
-def map_graphs(graphs: Graphs, kernel: Callable[..., Any], *args: Any, each: Sequence[Any] = (), n_jobs: int = -1) -> Any:
+def map_graphs(
+    graphs: Graphs, kernel: Callable[..., Any], *args: Any, each: Sequence[Any] = (), n_jobs: int = -1, bar: str | None = None
+) -> Any:
     """Run ``kernel(matrix, *each[k], *args)`` for every graph k, in threads, and stack what comes back.
 
     Under ``joblib.parallel_config("dask")`` people go to the cluster's workers, at least :data:`PEOPLE_PER_TASK` a task.
@@ -173,6 +179,7 @@ def map_graphs(graphs: Graphs, kernel: Callable[..., Any], *args: Any, each: Seq
     args : further arguments, the same for every graph.
     each : arguments of which graph k gets its own: arrays (N, ...) by row, :class:`Graphs` by matrix.
     n_jobs : number of threads, -1 for all cores (joblib's convention). The answer does not depend on it.
+    bar : what a progress bar says while this runs, for kernels that take long; None shows none.
 
     Returns
     -------
@@ -181,9 +188,11 @@ def map_graphs(graphs: Graphs, kernel: Callable[..., Any], *args: Any, each: Seq
     """
     jobs = [
         (graphs.take(rows), kernel, args, [one.take(rows) if isinstance(one, Graphs) else one[rows] for one in each])
-        for rows in tasks(graphs.n, n_jobs)
+        for rows in tasks(graphs.n, n_jobs, None if bar is None else max(graphs.n // STEPS, 1))
     ]
-    if len(jobs) == 1:
+    if bar is not None:
+        parts = _run_with_bar(bar, jobs, n_jobs)
+    elif len(jobs) == 1:
         parts = [_run(*jobs[0])]
     else:
         parts = joblib.Parallel(n_jobs=n_jobs, prefer="threads", batch_size=1)(joblib.delayed(_run)(*job) for job in jobs)
@@ -191,6 +200,20 @@ def map_graphs(graphs: Graphs, kernel: Callable[..., Any], *args: Any, each: Seq
     if isinstance(several[0], tuple):
         return tuple(_stack(results, graphs) for results in zip(*several, strict=True))
     return _stack(several, graphs)
+
+
+def _run_with_bar(bar: str, jobs: list[tuple[Any, ...]], n_jobs: int) -> list[list[Any]]:
+    parts = []
+    with progress(bar, total=sum(job[0].n for job in jobs)) as advance:
+        if len(jobs) == 1 or n_jobs == 1:
+            results = (_run(*job) for job in jobs)
+        else:
+            parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", batch_size=1, return_as="generator")
+            results = parallel(joblib.delayed(_run)(*job) for job in jobs)
+        for job, part in zip(jobs, results, strict=True):
+            parts.append(part)
+            advance(job[0].n)
+    return parts
 
 
 def _run(graphs: Graphs, kernel: Callable[..., Any], args: tuple[Any, ...], each: list[Any]) -> list[Any]:
@@ -303,7 +326,7 @@ def as_array(weights: Any, measure: str) -> NDArray:
     return values
 
 
-def _rounding(dtype: np.dtype) -> float:
+def rounding(dtype: np.dtype) -> float:
     """How far two halves of a symmetric matrix may differ, relative to its largest weight."""
     return 1e-5 if dtype in (np.float16, np.float32) else 1e-9
 
@@ -313,7 +336,7 @@ def _symmetric(values: NDArray) -> bool:
         return np.array_equal(values, values.T)
     if not np.isfinite(values).all():
         return False
-    return bool((np.abs(values - values.T) <= _rounding(values.dtype) * np.abs(values).max(initial=0)).all())
+    return bool((np.abs(values - values.T) <= rounding(values.dtype) * np.abs(values).max(initial=0)).all())
 
 
 def _check_size(n_regions: int, n: int, measure: str) -> None:

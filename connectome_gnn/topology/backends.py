@@ -5,7 +5,8 @@ Each of bctpy, networkx and igraph is offered for the measures that it defines a
 - networkx ``clustering`` divides by the largest weight: taken back; its ``betweenness`` counts each pair once: doubled, as igraph's;
 - networkx and igraph give distances; path length, eccentricity, radius, diameter and efficiency are read off them here, pairs without
   a path left out (efficiency: counted 0), since on disconnected graphs each library has its own rule, or none;
-- igraph's eigenvector centrality, largest value 1, is brought to unit norm.
+- igraph's eigenvector centrality, largest value 1, is brought to unit norm;
+- networkx's rich club goes on below the least degree, where it is the density: left out.
 
 On graphs where a library's own algorithm is ambiguous or fails (an eigenvector shared by components, say) its answer is passed on as it is.
 """
@@ -150,6 +151,12 @@ def _networkx_modularity(nx: Any, w: NDArray, c: NDArray) -> float:
     return value
 
 
+def _networkx_rich_club(nx: Any, w: NDArray, c: NDArray) -> NDArray:
+    least = (w > 0).sum(0).min()
+    values = nx.rich_club_coefficient(_networkx(nx, w), normalized=False) if w.any() else {}
+    return np.array([values.get(k, np.nan) if k >= least else np.nan for k in range(len(w) - 1)])
+
+
 # --- igraph ----------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +194,7 @@ BACKENDS: dict[str, dict[str, Call]] = {
         **_paths(lambda bct, w: bct.distance_wei(_lengths_of(w))[0]),
         "global_efficiency": lambda bct, w, c: bct.efficiency_wei(w),
         "local_efficiency": lambda bct, w, c: bct.efficiency_wei(w, local="original"),
+        "local_efficiency_wang": lambda bct, w, c: bct.efficiency_wei(w, local=True),
         "betweenness": lambda bct, w, c: bct.betweenness_wei(_lengths_of(w)),
         "edge_betweenness": lambda bct, w, c: bct.edge_betweenness_wei(_lengths_of(w))[0],
         "modularity": lambda bct, w, c: bct.modularity_und_sign(w, c)[1],
@@ -199,6 +207,7 @@ BACKENDS: dict[str, dict[str, Call]] = {
         "eigenvector_centrality": lambda bct, w, c: bct.eigenvector_centrality_und(w),
         "pagerank": lambda bct, w, c: bct.pagerank_centrality(w, DAMPING),
         "diffusion_efficiency": lambda bct, w, c: bct.diffusion_efficiency(w)[0],
+        "rich_club": lambda bct, w, c: bct.rich_club_wu(w, len(w) - 1) if w.any() else np.full(len(w) - 1, np.nan),
         "k_core": lambda bct, w, c: bct.kcoreness_centrality_bu((w > 0).astype(float))[0],
         "matching_index": lambda bct, w, c: bct.matching_ind((w > 0).astype(float))[0],
     },
@@ -217,6 +226,7 @@ BACKENDS: dict[str, dict[str, Call]] = {
         "degree_assortativity": lambda nx, w, c: nx.degree_pearson_correlation_coefficient(_networkx(nx, w)),
         "eigenvector_centrality": lambda nx, w, c: np.abs(_by_node(nx.eigenvector_centrality_numpy(_networkx(nx, w), weight="weight"))),
         "pagerank": lambda nx, w, c: _by_node(nx.pagerank(_networkx(nx, w), DAMPING, tol=1e-14, max_iter=10_000)),
+        "rich_club_binary": _networkx_rich_club,
         "k_core": lambda nx, w, c: _by_node(nx.core_number(_networkx(nx, w))),
         "spectral_gap": lambda nx, w, c: np.sort(nx.normalized_laplacian_spectrum(_networkx(nx, w)))[1],
         "algebraic_connectivity": lambda nx, w, c: np.sort(nx.laplacian_spectrum(_networkx(nx, w)))[1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.topology.arrays import as_graphs, map_graphs
+from connectome_gnn.topology.arrays import Graphs, as_graphs
+from connectome_gnn.topology.cohorts import map_cohort
 
 __all__ = ["NO_VARIANCE", "SUMS", "Sign", "assortativity", "check_sign", "degree", "density", "strength"]
 
@@ -38,7 +40,7 @@ def degree(weights: Any, *, n_jobs: int = -1) -> NDArray[np.int64]:
     ----------
     Rubinov & Sporns 2010, NeuroImage 52:1059. Equals bctpy ``degrees_und``, networkx and igraph ``degree``.
     """
-    result: NDArray[np.int64] = map_graphs(as_graphs(weights, "degree", signed=True), _degree, n_jobs=n_jobs)
+    result: NDArray[np.int64] = _of_regions(as_graphs(weights, "degree", signed=True), _degree, np.int64, n_jobs)
     return result
 
 
@@ -63,7 +65,7 @@ def strength(weights: Any, *, sign: Sign | None = None, n_jobs: int = -1) -> NDA
     """
     check_sign(sign)
     low, high = -np.inf if sign != "positive" else 0.0, np.inf if sign != "negative" else 0.0
-    result: NDArray = map_graphs(as_graphs(weights, "strength", signed=True), _strength, low, high, n_jobs=n_jobs)
+    result: NDArray = _of_regions(as_graphs(weights, "strength", signed=True), _strength, None, n_jobs, low, high)
     return result
 
 
@@ -83,7 +85,7 @@ def density(weights: Any, *, n_jobs: int = -1) -> NDArray:
     ----------
     Rubinov & Sporns 2010, NeuroImage 52:1059. Equals bctpy ``density_und`` and networkx ``density`` (which is 0 for a single node).
     """
-    result: NDArray = map_graphs(as_graphs(weights, "density", signed=True), _density, n_jobs=n_jobs)
+    result: NDArray = map_cohort(as_graphs(weights, "density", signed=True), _density, [((), None)], n_jobs=n_jobs, reads_once=True)[0]
     return result
 
 
@@ -109,7 +111,9 @@ def assortativity(weights: Any, *, binary: bool = False, n_jobs: int = -1) -> ND
     ``degree_pearson_correlation_coefficient`` with and without ``weight``, igraph ``assortativity`` of the strengths. Leung & Chau 2007,
     Physica A 378:591, weight each edge: another measure.
     """
-    result: NDArray = map_graphs(as_graphs(weights, "assortativity"), _assortativity, binary, n_jobs=n_jobs)
+    result: NDArray = map_cohort(
+        as_graphs(weights, "assortativity"), _assortativity, [((), None)], bool(binary), n_jobs=n_jobs, reads_once=True
+    )[0]
     return result
 
 
@@ -119,57 +123,87 @@ def check_sign(sign: str | None) -> None:
         raise ConnectomeError(f"sign is 'positive', 'negative' or None, got {sign!r}")
 
 
-@njit(cache=True, nogil=True)
-def _degree(matrix: NDArray) -> NDArray[np.int64]:
-    n = len(matrix)
-    degrees = np.zeros(n, np.int64)
-    for i in range(n):
-        for j in range(n):
-            degrees[i] += matrix[i, j] != 0
-    return degrees
-
-
-@njit(cache=True, nogil=True, fastmath=SUMS)
-def _strength(matrix: NDArray, low: float, high: float) -> NDArray[np.float64]:
-    n = len(matrix)
-    strengths = np.empty(n)
-    for i in range(n):
-        total = 0.0
-        for j in range(n):
-            total += min(max(np.float64(matrix[i, j]), low), high)
-        strengths[i] = total
-    return strengths
+def _of_regions(graphs: Graphs, kernel: Callable[..., None], dtype: Any, n_jobs: int, *args: Any) -> NDArray:
+    result: NDArray = map_cohort(graphs, kernel, [((graphs.n_regions,), dtype)], *args, n_jobs=n_jobs, reads_once=True)[0]
+    return result
 
 
 @njit(cache=True, nogil=True)
-def _density(matrix: NDArray) -> float:
-    n, present = len(matrix), 0
-    for i in range(n):
-        for j in range(i):
-            present += matrix[i, j] != 0
-    return present / (n * (n - 1) / 2) if n > 1 else np.nan
+def _degree(vectors: NDArray, n: int, degree: NDArray) -> None:
+    degree[:] = 0
+    for k in range(len(vectors)):
+        mine, position = degree[k], 0
+        for i in range(n):
+            row, others, found = vectors[k, position : position + n - i - 1], mine[i + 1 :], 0
+            for j in range(n - i - 1):
+                present = 1 if row[j] != 0 else 0
+                found += present
+                others[j] += present
+            mine[i] += found
+            position += n - i - 1
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS)
-def _assortativity(matrix: NDArray, binary: bool) -> float:
-    n = len(matrix)
-    values, degrees = np.zeros(n), np.zeros(n)
-    for i in range(n):
-        for j in range(n):
-            present = matrix[i, j] > 0
-            degrees[i] += present
-            values[i] += present if binary else matrix[i, j]
-    ends = degrees.sum()
-    if ends == 0:
-        return np.nan
-    mean = (values * degrees).sum() / ends  # over both ends of every edge
-    square = (values * values * degrees).sum() / ends
-    variance, covariance = 0.0, 0.0
-    for i in range(n):
-        variance += degrees[i] * (values[i] - mean) ** 2
-        across = 0.0
-        for j in range(n):
-            if matrix[i, j] > 0:
-                across += values[j] - mean
-        covariance += across * (values[i] - mean)
-    return covariance / variance if variance > ends * NO_VARIANCE * square else np.nan
+def _strength(vectors: NDArray, n: int, strength: NDArray, low: float, high: float) -> None:
+    mine = np.empty(n)
+    for k in range(len(vectors)):
+        mine[:] = 0
+        position = 0
+        for i in range(n):
+            row, others, total = vectors[k, position : position + n - i - 1], mine[i + 1 :], 0.0
+            for j in range(n - i - 1):
+                weight = min(max(np.float64(row[j]), low), high)
+                total += weight
+                others[j] += weight
+            mine[i] += total
+            position += n - i - 1
+        strength[k] = mine
+
+
+@njit(cache=True, nogil=True)
+def _density(vectors: NDArray, n: int, density: NDArray) -> None:
+    for k in range(len(vectors)):
+        present, row = 0, vectors[k]
+        for e in range(len(row)):
+            present += 1 if row[e] != 0 else 0
+        density[k] = present / (n * (n - 1) / 2) if n > 1 else np.nan
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS)
+def _assortativity(vectors: NDArray, n: int, assortativity: NDArray, binary: bool) -> None:
+    values, degrees = np.empty(n), np.empty(n)
+    for k in range(len(vectors)):
+        values[:] = 0
+        degrees[:] = 0
+        position = 0
+        for i in range(n):
+            row, found, total = vectors[k, position : position + n - i - 1], 0.0, 0.0
+            others, their_degrees = values[i + 1 :], degrees[i + 1 :]
+            for j in range(n - i - 1):
+                weight, present = np.float64(row[j]), 1.0 if row[j] > 0 else 0.0
+                found += present
+                total += weight
+                others[j] += weight
+                their_degrees[j] += present
+            values[i] += total
+            degrees[i] += found
+            position += n - i - 1
+        if binary:
+            values[:] = degrees
+        ends = degrees.sum()
+        if ends == 0:
+            assortativity[k] = np.nan
+            continue
+        mean = (values * degrees).sum() / ends  # over both ends of every edge
+        square = (values * values * degrees).sum() / ends
+        variance, covariance, position = 0.0, 0.0, 0
+        for i in range(n):
+            values[i] -= mean
+            variance += degrees[i] * values[i] ** 2
+        for i in range(n):
+            row, others, across = vectors[k, position : position + n - i - 1], values[i + 1 :], 0.0
+            for j in range(n - i - 1):
+                across += others[j] if row[j] > 0 else 0.0
+            covariance += 2 * across * values[i]
+            position += n - i - 1
+        assortativity[k] = covariance / variance if variance > ends * NO_VARIANCE * square else np.nan

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from connectome_gnn.topology.arrays import as_graphs, map_graphs
-from connectome_gnn.topology.lanes import add, fill, inverse_cube_root, lane_count, load, multiply, multiply_add, store, total
+from connectome_gnn.topology.arrays import as_graphs
+from connectome_gnn.topology.cohorts import map_cohort
+from connectome_gnn.topology.edge_lists import list_edges, room_for_edges, take_cube_roots
+from connectome_gnn.topology.lanes import aligned, fill, lane_count, load, multiply_add, peek, poke, store
+from connectome_gnn.topology.tiles import load_several, product_of_several
 
 __all__ = ["clustering", "transitivity"]
 
-TILE = 4
-"""Vectors of columns that are summed up in registers together."""
+TILE, TWO_TILES, THREE_TILES = 4, 8, 12
+"""Vectors of columns that are summed up in registers together; up to three tiles at once where that is all there are."""
 
 
 def clustering(weights: Any, *, normalise: bool = False, n_jobs: int = -1) -> NDArray:
@@ -38,7 +41,8 @@ def clustering(weights: Any, *, normalise: bool = False, n_jobs: int = -1) -> ND
     Onnela et al. (2005), Phys. Rev. E 71:065103, with the weights' own unit: equal to bctpy ``clustering_coef_wu``. networkx
     ``clustering(weight=...)`` divides by the largest weight, as ``normalise=True`` does; igraph's weighted one is Barrat's.
     """
-    result: NDArray = map_graphs(as_graphs(weights, "clustering"), _clustering, normalise, n_jobs=n_jobs)
+    graphs = as_graphs(weights, "clustering")
+    result: NDArray = map_cohort(graphs, _clustering, [((graphs.n_regions,), None)], bool(normalise), n_jobs=n_jobs)[0]
     return result
 
 
@@ -57,98 +61,95 @@ def transitivity(weights: Any, *, normalise: bool = False, n_jobs: int = -1) -> 
     -----
     Equal to bctpy ``transitivity_wu``, which divides 0 by 0 where there are no triples. Binary weights give networkx's ``transitivity``.
     """
-    result: NDArray = map_graphs(as_graphs(weights, "transitivity"), _transitivity, normalise, n_jobs=n_jobs)
+    result: NDArray = map_cohort(as_graphs(weights, "transitivity"), _transitivity, [((), None)], bool(normalise), n_jobs=n_jobs)[0]
     return result
 
 
 @njit(cache=True, nogil=True)
-def _clustering(weights: NDArray, normalise: bool) -> NDArray:
-    triangles, degree = _triangles(weights, normalise)
-    for i in range(len(weights)):
-        triangles[i] = triangles[i] / (degree[i] * (degree[i] - 1)) if degree[i] > 1 else 0
-    return triangles
+def _clustering(vectors: NDArray, n: int, coefficients: NDArray, normalise: bool) -> None:
+    room = _room(n, vectors)
+    for person in range(len(vectors)):
+        factor = _triangles(vectors[person], n, room, normalise)
+        for i in range(n):
+            k = room.degree[i]
+            coefficients[person, i] = factor * room.triangles[i] / (k * (k - 1)) if k > 1 else 0
 
 
 @njit(cache=True, nogil=True)
-def _transitivity(weights: NDArray, normalise: bool) -> float:
-    triangles, degree = _triangles(weights, normalise)
-    triples = 0
-    for k in degree:
-        triples += k * (k - 1)
-    return triangles.sum() / triples if triples > 0 else 0.0
+def _transitivity(vectors: NDArray, n: int, coefficient: NDArray, normalise: bool) -> None:
+    room = _room(n, vectors)
+    for person in range(len(vectors)):
+        factor = _triangles(vectors[person], n, room, normalise)
+        triples = 0
+        for k in room.degree:
+            triples += k * (k - 1)
+        coefficient[person] = factor * room.triangles.sum() / triples if triples > 0 else 0.0
+
+
+class _Room(NamedTuple):
+    """Scratch for one graph of n regions."""
+
+    edges: Any
+    roots: Any  # (S, S) cube roots of the weights, S a whole number of tiles
+    around: Any  # (n, a vector's lanes) twice the triangles' intensities around each region, in parts
+    triangles: Any  # (n,)
+    degree: Any  # (n,)
 
 
 @njit(cache=True, nogil=True)
-def _triangles(weights: NDArray, normalise: bool) -> tuple[NDArray, NDArray]:
-    """Twice the sum of (w_ij w_jh w_hi)^(1/3) over pairs of neighbours of each region i, (R,) float64; and degrees (R,).
+def _room(n: int, like: NDArray) -> _Room:
+    step = lane_count(like)
+    width = TILE * step
+    S = (n + width - 1) // width * width
+    roots, around = aligned(n * S, like).reshape((n, S)), aligned(n * step, like).reshape((n, step))
+    return _Room(room_for_edges(n, like), roots, around, np.empty(n), np.empty(n, np.int64))
 
-    That is (K^3)_ii, K the cube roots. Row i of K K is built up in registers from the rows of i's neighbours j, a tile of columns h at a
-    time, and only for h < j: the other half is the same. In the tile where j lies both halves are added, and halved.
+
+@njit(cache=True, nogil=True)
+def _triangles(vector: NDArray, n: int, room: _Room, normalise: bool) -> float:
+    """Twice the sum of (w_ij w_jh w_hi)^(1/3) over pairs of neighbours of each region i, and degrees, into ``room``; what to multiply with.
+
+    That is (K^3)_ii, K the cube roots: the sum over i's edges of K_ij (K K)_ij, and both ends of an edge have that product of two rows.
     """
-    n = len(weights)
-    width = TILE * lane_count(weights)
-    roots = np.empty((n, (n + width - 1) // width * width), weights.dtype)
+    edges, roots, degree = room.edges, room.roots, room.degree
+    S, step = roots.shape[1], lane_count(roots)
+    list_edges(vector, n, edges)
+    take_cube_roots(n, edges)
+    roots[:], room.around[:], degree[:] = 0, 0, 0
     for i in range(n):
-        for j in range(n):
-            roots[i, j] = weights[i, j]
-        for j in range(n, roots.shape[1]):
-            roots[i, j] = 0
-    cube_roots(roots)
-    triangles, degree = np.zeros(n), np.empty(n, np.int64)
-    neighbours, values = np.empty(n, np.int64), np.empty(n, weights.dtype)
+        for e in range(edges.first[i], edges.first[i + 1]):
+            j, x = peek(edges.columns, e), peek(edges.roots, e)
+            poke(roots, i * S + j, x)
+            poke(roots, j * S + i, x)
+            poke(degree, j, peek(degree, j) + 1)
+        degree[i] += edges.first[i + 1] - edges.first[i]
+    column = 0
+    while column < S:
+        tiles = (S - column) // (TILE * step)
+        if tiles >= 3:
+            _close(load_several(roots, 0, THREE_TILES), column, n, room)
+        elif tiles == 2:
+            _close(load_several(roots, 0, TWO_TILES), column, n, room)
+        else:
+            _close(load_several(roots, 0, TILE), column, n, room)
+        column += min(tiles, 3) * TILE * step
     for i in range(n):
-        end = 0
-        for j in range(n):
-            neighbours[end] = j
-            values[end] = roots[i, j]
-            end += 1 if weights[i, j] > 0 else 0
-        degree[i] = end
-        before, closed = 0, 0.0
-        for column in range(0, neighbours[end - 1] if end > 1 else 0, width):
-            after = before
-            while after < end and neighbours[after] < column + width:
-                after += 1
-            closed += _closed(roots, column, i, neighbours, values, before, after, end)
-            before = after
-        triangles[i] = 2 * closed
-    if normalise and degree.any():
-        triangles /= weights.max()
-    return triangles, degree
+        room.triangles[i] = room.around[i].sum()
+    largest = vector.max() if normalise and len(vector) > 0 else 1.0
+    return 1 / largest if largest > 0 else 1.0
 
 
 @njit(cache=True, nogil=True)
-def _closed(K: NDArray, column: int, i: int, neighbours: NDArray, values: NDArray, before: int, after: int, end: int) -> float:
-    """Sum of K_ij K_jh K_hi over one tile of h and neighbours j: halved from ``before`` to ``after``, whole from there to ``end``."""
+def _close(several: Any, column: int, n: int, room: _Room) -> None:
+    """Add to ``around`` what is closed in a few columns h, as many as ``several`` vectors hold: a row of them waits in registers."""
+    edges, K, around = room.edges, room.roots, room.around
     S, step = K.shape[1], lane_count(K)
-    half = K.dtype.type(0.5)
-    nothing = fill(K, K.dtype.type(0))
-    a0, a1, a2, a3, b0, b1, b2, b3 = nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing
-    for t in range(before, after):
-        p, x = neighbours[t] * S + column, fill(K, half * values[t])
-        a0, a1 = multiply_add(x, load(K, p), a0), multiply_add(x, load(K, p + step), a1)
-        a2, a3 = multiply_add(x, load(K, p + 2 * step), a2), multiply_add(x, load(K, p + 3 * step), a3)
-    for t in range(after, end - 1, 2):
-        p, q = neighbours[t] * S + column, neighbours[t + 1] * S + column
-        x, y = fill(K, values[t]), fill(K, values[t + 1])
-        a0, b0 = multiply_add(x, load(K, p), a0), multiply_add(y, load(K, q), b0)
-        a1, b1 = multiply_add(x, load(K, p + step), a1), multiply_add(y, load(K, q + step), b1)
-        a2, b2 = multiply_add(x, load(K, p + 2 * step), a2), multiply_add(y, load(K, q + 2 * step), b2)
-        a3, b3 = multiply_add(x, load(K, p + 3 * step), a3), multiply_add(y, load(K, q + 3 * step), b3)
-    if (end - after) % 2:
-        p, x = neighbours[end - 1] * S + column, fill(K, values[end - 1])
-        a0, a1 = multiply_add(x, load(K, p), a0), multiply_add(x, load(K, p + step), a1)
-        a2, a3 = multiply_add(x, load(K, p + 2 * step), a2), multiply_add(x, load(K, p + 3 * step), a3)
-    own = i * S + column
-    result = multiply_add(load(K, own), add(a0, b0), multiply(load(K, own + step), add(a1, b1)))
-    other = multiply_add(load(K, own + 2 * step), add(a2, b2), multiply(load(K, own + 3 * step), add(a3, b3)))
-    return total(add(result, other))
-
-
-@njit(cache=True, nogil=True)
-def cube_roots(values: NDArray) -> None:
-    """Cube roots of (R, S) non-negative values in place, S a whole number of vectors (a kernel for kernels)."""
-    step = lane_count(values)
-    for position in range(0, values.size, step):
-        x = load(values, position)
-        y = inverse_cube_root(x, values)
-        store(values, position, multiply(multiply(x, y), y))
+    for i in range(n):
+        row = load_several(K, i * S + column, several)
+        mine = load(around, i * step)
+        for e in range(edges.first[i], edges.first[i + 1]):
+            j, x = peek(edges.columns, e), fill(K, peek(edges.roots, e))
+            closed = product_of_several(row, K, j * S + column)
+            mine = multiply_add(x, closed, mine)
+            store(around, j * step, multiply_add(x, closed, load(around, j * step)))
+        store(around, i * step, mine)

@@ -211,7 +211,10 @@ def _refine(excess: NDArray[np.float64], labels: NDArray[np.int64], stream: NDAr
     for label in labels:
         start[label + 1] += 1
     start = np.cumsum(start)
-    members = np.argsort(labels, kind="mergesort")  # of community c: members[start[c] : start[c + 1]]
+    members, placed = np.empty(n, np.int64), start.copy()  # of community c: members[start[c] : start[c + 1]]
+    for i in range(n):
+        members[placed[labels[i]]] = i
+        placed[labels[i]] += 1
     outside = np.zeros(n)  # of each part: its excess with the rest of its community
     for i in range(n):
         for j in members[start[labels[i]] : start[labels[i] + 1]]:

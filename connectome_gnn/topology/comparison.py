@@ -8,6 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.topology.sorting import sort_ascending
 from connectome_gnn.topology.table import TopologyTable
 
 __all__ = ["compare"]
@@ -103,7 +104,9 @@ def _mean_distances(x: NDArray[np.float64], y: NDArray[np.float64], reference: N
     ks, energy, n_ks, n_energy = 0.0, 0.0, 0, 0
     for row in range(len(x)):
         a, b, scale = x[row], y[row], reference[row]
-        a, b, scale = np.sort(a[~np.isnan(a)]), np.sort(b[~np.isnan(b)]), scale[~np.isnan(scale)]
+        a, b, scale = a[~np.isnan(a)], b[~np.isnan(b)], scale[~np.isnan(scale)]
+        sort_ascending(a)
+        sort_ascending(b)
         if len(a) == 0 or len(b) == 0:
             continue
         largest, area = _between(a, b)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import extending, njit, types
 from numba.core.datamodel import models
@@ -18,20 +19,29 @@ from numba.np.arrayobj import make_array
 __all__ = [
     "Lanes",
     "add",
+    "aligned",
     "divide",
     "fill",
+    "greatest",
+    "inverse",
     "inverse_cube_root",
     "lane_count",
+    "lane_vector",
     "least",
+    "lesser",
     "load",
     "multiply",
     "multiply_add",
     "number",
     "number_of",
+    "peek",
     "pick_less",
+    "poke",
     "smallest_of_lower",
     "smallest_of_upper",
+    "spread",
     "store",
+    "subtract",
     "total",
 ]
 
@@ -55,17 +65,18 @@ class Lanes(types.Type):
 @extending.register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
-        super().__init__(manager, lanes, _vector(lanes))
+        super().__init__(manager, lanes, lane_vector(lanes))
 
 
-def _vector(lanes: Lanes) -> ir.VectorType:
+def lane_vector(lanes: Lanes) -> ir.VectorType:
+    """The type of such a vector in the intermediate language (as all that intrinsics of other modules are made of)."""
     return ir.VectorType(ir.DoubleType() if lanes.element.bitwidth == 64 else ir.FloatType(), lanes.count)
 
 
 def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:
     """Of the vector at an offset (second argument) of an array (first argument)."""
     data = make_array(signature.args[0])(context, builder, arguments[0]).data
-    return builder.bitcast(builder.gep(data, [arguments[1]]), _vector(lanes).as_pointer())
+    return builder.bitcast(builder.gep(data, [arguments[1]]), lane_vector(lanes).as_pointer())
 
 
 @intrinsic
@@ -104,20 +115,48 @@ def store(typing: Any, array: Any, offset: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def peek(typing: Any, array: Any, offset: Any) -> Any:
+    """``array.ravel()[offset]``, without a look at whether the offset is negative: that is most of a short loop's work."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load(builder.gep(data, [arguments[1]]))
+
+    return array.dtype(array, types.intp), generate
+
+
+@intrinsic
+def poke(typing: Any, array: Any, offset: Any, value: Any) -> Any:
+    """``array.ravel()[offset] = value``, in the same way."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        builder.store(arguments[2], builder.gep(data, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), generate
+
+
+@intrinsic
 def fill(typing: Any, array: Any, value: Any) -> Any:
     """``value`` in every lane of a vector of ``array``'s elements."""
     lanes = Lanes(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = _vector(lanes)
-        first = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[1], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count)
-        return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+        return spread(builder, lane_vector(lanes), arguments[1])
 
     return lanes(array, lanes.element), generate
 
 
-def _lesser(builder: Any, a: Any, b: Any) -> Any:
+def spread(builder: Any, vector: ir.VectorType, scalar: Any) -> Any:
+    """A scalar in every place of a vector."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count))
+
+
+def lesser(builder: Any, a: Any, b: Any) -> Any:
+    """The lesser of two vectors, the second where one is NaN: a single instruction."""
     return builder.select(builder.fcmp_ordered("<", a, b), a, b)
 
 
@@ -135,8 +174,12 @@ def _elementwise(name: str, what: str, operation: Any) -> Any:
 
 add = _elementwise("add", "a + b.", lambda builder, a, b: builder.fadd(a, b))
 multiply = _elementwise("multiply", "a * b.", lambda builder, a, b: builder.fmul(a, b))
+subtract = _elementwise("subtract", "a - b.", lambda builder, a, b: builder.fsub(a, b))
 divide = _elementwise("divide", "a / b; 1 / 0 is infinity.", lambda builder, a, b: builder.fdiv(a, b))
-least = _elementwise("least", "The lesser of a and b; b where one is NaN.", _lesser)
+greatest = _elementwise(
+    "greatest", "The greater of a and b; b where one is NaN.", lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b)
+)
+least = _elementwise("least", "The lesser of a and b; b where one is NaN.", lesser)
 
 
 @intrinsic
@@ -168,16 +211,13 @@ def number(typing: Any, a: Any, first: Any, mask: Any) -> Any:
         width, count = a.element.bitwidth, a.count
         integer = ir.IntType(width)
         vector = ir.VectorType(integer, count)
-        undefined = ir.Constant(vector, ir.Undefined)
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
 
-        def spread(scalar: Any) -> Any:
-            scalar = builder.trunc(scalar, integer) if width < 64 else scalar
-            return builder.shuffle_vector(builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0)), undefined, everywhere)
+        def everywhere(scalar: Any) -> Any:
+            return spread(builder, vector, builder.trunc(scalar, integer) if width < 64 else scalar)
 
-        numbers = builder.add(spread(start), ir.Constant(vector, list(range(count))))
-        kept = builder.and_(builder.bitcast(value, vector), spread(builder.not_(bits)))
-        return builder.bitcast(builder.or_(kept, numbers), _vector(a))
+        numbers = builder.add(everywhere(start), ir.Constant(vector, list(range(count))))
+        kept = builder.and_(builder.bitcast(value, vector), everywhere(builder.not_(bits)))
+        return builder.bitcast(builder.or_(kept, numbers), lane_vector(a))
 
     return a(a, types.int64, types.int64), generate
 
@@ -202,7 +242,7 @@ def _reduction(name: str, what: str, operation: Any, half: int | None = None) ->
             (value,) = arguments
             width = vector.count if half is None else vector.count // 2
             start = width if half == 1 else 0
-            undefined = ir.Constant(_vector(vector), ir.Undefined)
+            undefined = ir.Constant(lane_vector(vector), ir.Undefined)
             while width > 1:
                 width //= 2
                 places = [lane + width if start <= lane < start + width else lane for lane in range(vector.count)]
@@ -217,8 +257,8 @@ def _reduction(name: str, what: str, operation: Any, half: int | None = None) ->
     return intrinsic(typed)
 
 
-smallest_of_lower = _reduction("smallest_of_lower", "The least lane of the first half.", _lesser, 0)
-smallest_of_upper = _reduction("smallest_of_upper", "The least lane of the second half.", _lesser, 1)
+smallest_of_lower = _reduction("smallest_of_lower", "The least lane of the first half.", lesser, 0)
+smallest_of_upper = _reduction("smallest_of_upper", "The least lane of the second half.", lesser, 1)
 total = _reduction("total", "The sum of all lanes.", lambda builder, a, b: builder.fadd(a, b))
 
 
@@ -230,11 +270,12 @@ def _rough_inverse_cube_root(typing: Any, a: Any) -> Any:
     offset = 4 / 3 * (exponent - 0.045) * 2.0**mantissa
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = _vector(a)
+        vector = lane_vector(a)
         integers = ir.VectorType(ir.IntType(width), a.count)
         bits = builder.sitofp(builder.bitcast(arguments[0], integers), vector)
-        third = builder.fmul(bits, ir.Constant(vector, [-1 / 3] * a.count))
-        return builder.bitcast(builder.fptosi(builder.fadd(third, ir.Constant(vector, [offset] * a.count)), integers), vector)
+        third = builder.fmul(bits, ir.Constant(vector, [-1 / 3] * a.count), flags=("contract",))
+        less = builder.fadd(third, ir.Constant(vector, [offset] * a.count), flags=("contract",))
+        return builder.bitcast(builder.fptosi(less, integers), vector)
 
     return a(a), generate
 
@@ -253,3 +294,62 @@ def inverse_cube_root(a: Any, array: Any) -> Any:
         e = multiply_add(multiply(minus, multiply(a, y)), multiply(y, y), one)
         y = multiply_add(multiply(y, e), multiply_add(multiply_add(c3, e, c2), e, c1), y)
     return y
+
+
+@intrinsic
+def _rough_inverse(typing: Any, a: Any) -> Any:
+    """1 / a to 5 %: minus the exponent, read as a number together with the mantissa."""
+    width = a.element.bitwidth
+    exponent, mantissa = {64: (1023, 52), 32: (127, 23)}[width]
+    offset = int((2 * exponent - 1 + 0.89895) * 2**mantissa)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integers = ir.VectorType(ir.IntType(width), a.count)
+        bits = builder.sub(ir.Constant(integers, [offset] * a.count), builder.bitcast(arguments[0], integers))
+        return builder.bitcast(bits, lane_vector(a))
+
+    return a(a), generate
+
+
+@intrinsic
+def _any_outside(typing: Any, a: Any, low: Any, high: Any) -> Any:
+    """Whether a lane of a is below low or above high."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, low, high = arguments
+        outside = builder.or_(builder.fcmp_ordered("<", value, low), builder.fcmp_ordered(">", value, high))
+        mask = ir.IntType(a.count)
+        return builder.icmp_unsigned("!=", builder.bitcast(outside, mask), ir.Constant(mask, 0))
+
+    return types.boolean(a, a, a), generate
+
+
+@njit(cache=True, nogil=True, inline="always")
+def inverse(a: Any, array: Any) -> Any:
+    """1 / a in every lane of ``a``, 0 or more, lanes of ``array``'s elements, to the last bit; infinity for 0.
+
+    The series of 1 / (1 - e), e = 1 - a y, twice about a rough y: a third of a division's time.
+    """
+    kind = array.dtype.type
+    small = kind(1e-36 if lane_count(array) == 16 else 1e-300)
+    one, nothing, low, high = fill(array, kind(1)), fill(array, kind(0)), fill(array, small), fill(array, 1 / small)
+    x = pick_less(nothing, a, a, one)
+    y = _rough_inverse(x)
+    minus = multiply(x, fill(array, kind(-1)))
+    e = multiply_add(minus, y, one)
+    y = multiply_add(y, e, y)
+    y = multiply_add(y, multiply(e, e), y)
+    e = multiply_add(minus, y, one)
+    y = multiply_add(y, multiply_add(multiply_add(e, e, e), e, e), y)
+    if _any_outside(x, low, high):
+        exact = divide(one, x)
+        y = pick_less(x, low, exact, pick_less(high, x, exact, y))
+    return pick_less(nothing, a, y, fill(array, kind(np.inf)))
+
+
+@njit(cache=True, nogil=True)
+def aligned(size: int, like: Any) -> Any:
+    """(size,) scratch of ``like``'s type that begins at a multiple of 64 bytes, so that no vector lies across two lines of the cache."""
+    space = np.empty(size + lane_count(like), like.dtype)
+    start = (-space.ctypes.data % BYTES) // space.itemsize
+    return space[start : start + size]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
+from operator import attrgetter
 from typing import Any, Literal
 
 import pandas as pd
@@ -28,7 +29,7 @@ class Measure:
     Parameters
     ----------
     name : as in tables and on the command line.
-    level : ``"global"``, ``"nodal"`` or ``"edge"``.
+    level : ``"global"``, ``"nodal"``, ``"edge"`` or ``"curve"`` (over degrees).
     function : ``module:function`` of this package, a plain function of weights.
     cost : how the arithmetic of one graph grows with its regions R, edges E and nulls.
     citation : where it is defined.
@@ -36,7 +37,7 @@ class Measure:
     signed : whether negative weights are allowed.
     needs : what the function takes beside weights.
     settings : further arguments of the function that make it this measure.
-    part : which of the function's several results it is.
+    part : which of the function's several results it is, by attribute (``"paw.intensity"``).
     """
 
     name: str
@@ -66,13 +67,16 @@ class Measure:
                 graphs = given["lengths"]
             arguments = {need: given[need] for need in self.needs if need != "lengths"}
             known[self.function] = call(graphs, **arguments, **self.settings, n_jobs=1)
-        result: NDArray = known[self.function] if self.part is None else getattr(known[self.function], self.part)
+        result: NDArray = known[self.function] if self.part is None else attrgetter(self.part)(known[self.function])
         return to_vectors(result) if self.level == "edge" and result.ndim == 3 else result
 
 
 RUBINOV = "Rubinov & Sporns 2010, NeuroImage 52:1059"
 SIGNED = "Rubinov & Sporns 2011, NeuroImage 56:2068"
 GUIMERA = "Guimera & Amaral 2005, Nature 433:895"
+OPSAHL = "Opsahl et al. 2008, PRL 101:168702"
+COLIZZA = "Colizza et al. 2006, Nature Physics 2:110"
+WANG = "Wang et al. 2017, J. Comput. Neurosci. 43:1"
 LATORA = "Latora & Marchiori 2001, PRL 87:198701"
 BRANDES = "Brandes 2001, J. Math. Sociology 25:163"
 ONNELA = "Onnela et al. 2005, Physical Review E 71:065103"
@@ -84,6 +88,11 @@ def _path(name: str, level: Level, citation: str) -> Measure:
 
 def _small_world(part: str, citation: str) -> Measure:
     return Measure(f"small_world_{part}", "global", "small_world:small_world", "R^3 x 110 nulls", citation, needs=("seed",), part=part)
+
+
+def _motif(function: str, motif: str, what: str, cost: str) -> Measure:
+    name = f"{'open_triad' if motif == 'open' else motif}_{what}"
+    return Measure(name, "nodal", f"motifs:{function}", cost, ONNELA, part=f"{motif}.{what}")
 
 
 _ALL = (
@@ -102,6 +111,7 @@ _ALL = (
     _path("diameter", "global", RUBINOV),
     _path("global_efficiency", "global", LATORA),
     Measure("local_efficiency", "nodal", "local_efficiency:local_efficiency", "R k^3", RUBINOV),
+    Measure("local_efficiency_wang", "nodal", "local_efficiency:local_efficiency", "R k^3", WANG, settings={"variant": "wang"}),
     Measure("betweenness", "nodal", "betweenness:betweenness", "R^3", BRANDES, needs=("lengths",)),
     Measure("edge_betweenness", "edge", "betweenness:edge_betweenness", "R^3", BRANDES, needs=("lengths",)),
     Measure("modularity", "global", "communities:modularity", "R^2", SIGNED, signed=True, needs=("partition",)),
@@ -147,11 +157,28 @@ _ALL = (
         "Fiedler 1973, Czech. Math. J. 23:298",
         settings={"of": "laplacian"},
     ),
+    Measure("rich_club", "curve", "rich_club:rich_club", "R^2", OPSAHL),
+    Measure("rich_club_binary", "curve", "rich_club:rich_club", "R^2", COLIZZA, "binary", settings={"weighted": False}),
+    Measure("rich_club_normalised", "curve", "rich_club:normalised_rich_club", "R^2 x 100 nulls", OPSAHL, needs=("seed",)),
+    Measure(
+        "rich_club_binary_normalised",
+        "curve",
+        "rich_club:normalised_rich_club",
+        "R^2 x 100 nulls",
+        COLIZZA,
+        "binary",
+        needs=("seed",),
+        settings={"weighted": False},
+    ),
     Measure("k_core", "nodal", "cores:k_core", "R^2", "Seidman 1983, Social Networks 5:269", "binary"),
     Measure("s_core", "nodal", "cores:s_core", "R^2", "Eidsaa & Almaas 2013, Physical Review E 88:062819"),
     Measure("matching_index", "edge", "motifs:matching_index", "R^3", "Betzel et al. 2016, NeuroImage 124:1054", "binary"),
-    Measure("triangle_intensity", "nodal", "motifs:motif_intensity", "R E", ONNELA, settings={"motif": "triangle"}),
-    Measure("open_triad_intensity", "nodal", "motifs:motif_intensity", "R^3", ONNELA, settings={"motif": "open"}),
+    *(_motif("motifs_of_three", motif, what, "R^3") for what in ("intensity", "coherence") for motif in ("triangle", "open")),
+    *(
+        _motif("motifs_of_four", motif, what, "R^4")
+        for what in ("intensity", "coherence")
+        for motif in ("path4", "star4", "cycle4", "paw", "diamond", "clique4")
+    ),
     Measure("edge_length", "edge", "wiring:edge_length", "R^2", "Betzel & Bassett 2018, PNAS 115:E4880", "binary", True, ("coordinates",)),
     Measure(
         "mean_edge_length",
@@ -210,9 +237,9 @@ def list_measures() -> pd.DataFrame:
 
     Returns
     -------
-    measures : indexed by name, with level (global, nodal, edge), weights (weighted or binary), signed (whether negative weights are
-        allowed), default (in the panel measured where none are named), needs (beside weights), cost (how the arithmetic of one graph
-        grows with regions R, edges E, neighbours k) and citation.
+    measures : indexed by name, with level (global, nodal, edge, or curve: a value for every degree k), weights (weighted or binary),
+        signed (whether negative weights are allowed), default (in the panel measured where none are named), needs (beside weights), cost
+        (how the arithmetic of one graph grows with regions R, edges E, neighbours k) and citation.
     """
     rows = [
         {
@@ -238,11 +265,12 @@ def find_measures(names: str | Iterable[str]) -> tuple[Measure, ...]:
     ConnectomeError
         If there are none, or a name is unknown; the nearest is suggested.
     """
-    wanted = dict.fromkeys([names] if isinstance(names, str) else names)
+    wanted = dict.fromkeys([names] if isinstance(names, str) or not isinstance(names, Iterable) else names)
     if not wanted:
         raise ConnectomeError("no measures named; name at least one of cg.topology.list_measures(), or give none for the default panel")
     for name in wanted:
         if name not in MEASURES:
             near = get_close_matches(str(name), MEASURES, n=1, cutoff=0)[0]
-            raise ConnectomeError(f"no measure {name!r}; the nearest is {near!r} (cg.topology.list_measures() has all {len(MEASURES)})")
+            everything = f"all {len(MEASURES)}: cg.topology.list_measures(), or connectome-gnn topology --list"
+            raise ConnectomeError(f"no measure {name!r}; the nearest is {near!r} ({everything})")
     return tuple(MEASURES[name] for name in wanted)

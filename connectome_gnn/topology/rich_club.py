@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from connectome_gnn.topology.arrays import as_graphs, map_graphs
+from connectome_gnn.topology.small_world import REWIRINGS, NullMaker, hold_against
+from connectome_gnn.topology.sorting import sort_ascending
 
-__all__ = ["rich_club"]
+__all__ = ["normalised_rich_club", "rich_club"]
 
 
 def rich_club(weights: Any, *, weighted: bool = True, n_jobs: int = -1) -> Any:
@@ -39,10 +42,42 @@ def rich_club(weights: Any, *, weighted: bool = True, n_jobs: int = -1) -> Any:
     Notes
     -----
     The weighted form equals bctpy's ``rich_club_wu``, whose level k = 1, 2, ... (degree at least k) is our column k - 1. The binary one
-    equals networkx's ``rich_club_coefficient(normalized=False)`` from the least degree on; below it networkx gives the density. Against
-    degree-preserving nulls: :func:`~connectome_gnn.topology.small_world.against_nulls`.
+    equals networkx's ``rich_club_coefficient(normalized=False)`` from the least degree on; below it networkx gives the density.
     """
     return map_graphs(as_graphs(weights, "rich_club"), _rich_club, bool(weighted), n_jobs=n_jobs)
+
+
+def normalised_rich_club(weights: Any, *, weighted: bool = True, n_nulls: int = 100, seed: int = 0, n_jobs: int = -1) -> Any:
+    """Rich-club coefficient of every degree over its mean in random graphs of the same degrees and weights: above 1 for a rich club.
+
+    Parameters
+    ----------
+    weights : (R, R), (N, R, R) or (N, E), non-negative.
+    weighted : the weighted form of :func:`rich_club`, or the binary one.
+    n_nulls : degree-preserving null graphs for each graph (:func:`~connectome_gnn.topology.nulls.degree_preserving`).
+    seed : graph k draws from its own stream.
+    n_jobs : threads; the answer does not depend on it.
+
+    Returns
+    -------
+    ratio : (N, R - 1), or (R - 1,) for a single matrix, column k for regions of degree above k; NaN where the coefficient is, or where it
+        is 0 in all nulls. Its z and p: ``against_nulls(weights, rich_club, alternative="greater")``.
+
+    Raises
+    ------
+    ConnectomeError
+        If the graphs cannot be used, or ``n_nulls`` is below 1.
+
+    References
+    ----------
+    Colizza et al. 2006, Nature Physics 2:110; weighted: Opsahl et al. 2008, PRL 101:168702. networkx ``rich_club_coefficient`` with
+    ``normalized=True`` divides by a single null graph.
+    """
+    graphs = as_graphs(weights, "normalised_rich_club")
+    coefficient = partial(rich_club, weighted=weighted, n_jobs=1)
+    maker = NullMaker("degree", REWIRINGS["degree"])
+    against = hold_against(graphs, coefficient, maker, n_nulls=n_nulls, alternative="greater", seed=seed, n_jobs=n_jobs)
+    return against.ratio.astype(graphs.dtype)
 
 
 @njit(cache=True, nogil=True)
@@ -70,7 +105,7 @@ def _rich_club(matrix: NDArray, weighted: bool) -> NDArray[np.float64]:
                 edge += 1
     largest = np.zeros(n_edges + 1)
     if weighted:
-        ranked.sort()
+        sort_ascending(ranked)
         for m in range(n_edges):
             largest[m + 1] = largest[m] + ranked[n_edges - 1 - m]
     coefficient = np.full(max(n - 1, 0), np.nan)

@@ -18,11 +18,23 @@ from numpy.typing import ArrayLike, NDArray
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.topology.arrays import Graphs, as_graphs, map_graphs, person_seeds
 from connectome_gnn.topology.clustering import clustering
-from connectome_gnn.topology.nulls import as_count, as_lengths, warn_of_strengths
+from connectome_gnn.topology.nulls import BAR, as_count, as_lengths, warn_of_strengths
 from connectome_gnn.topology.paths import characteristic_path_length
 from connectome_gnn.topology.rewiring import degree_null, geometry_null, lattice_null, null_seeds, strength_null
 
-__all__ = ["AgainstNulls", "Alternative", "Null", "SmallWorld", "against_nulls", "omega", "propensity", "sigma", "small_world"]
+__all__ = [
+    "AgainstNulls",
+    "Alternative",
+    "Null",
+    "NullMaker",
+    "SmallWorld",
+    "against_nulls",
+    "hold_against",
+    "omega",
+    "propensity",
+    "sigma",
+    "small_world",
+]
 
 Alternative = Literal["two-sided", "greater", "less"]
 Null = Literal["degree", "strength", "geometry", "lattice"]
@@ -119,7 +131,7 @@ def against_nulls(
 
     Parameters
     ----------
-    weights : (R, R), (N, R, R) or (N, E), non-negative.
+    weights : (R, R), (N, R, R) or (N, E); negative weights are allowed for ``null`` of ``"degree"`` and ``"strength"``.
     measure : what gives a number or an array for one (R, R) matrix, as any plain function of this package.
     null : ``"degree"``, ``"strength"``, ``"geometry"`` or ``"lattice"``, see :mod:`~connectome_gnn.topology.nulls`.
     n_nulls : null graphs for each graph.
@@ -150,13 +162,21 @@ def against_nulls(
         raise ConnectomeError(f"null models are {', '.join(map(repr, REWIRINGS))}, got {null!r}")
     if alternative not in ("two-sided", "greater", "less"):
         raise ConnectomeError(f'alternative is "two-sided", "greater" or "less", got {alternative!r}')
-    graphs = as_graphs(weights, f"{null}-preserving nulls" if null != "lattice" else "lattice nulls")
+    name = f"{null}-preserving nulls" if null != "lattice" else "lattice nulls"
+    graphs = as_graphs(weights, name, signed=null in ("degree", "strength"))
     between = as_lengths(coordinates, distances, graphs) if null == "geometry" else None
-    maker = _Maker(null, as_count("rewirings", REWIRINGS[null] if rewirings is None else rewirings), between, n_bins, tolerance)
-    seeds = person_seeds(seed, graphs.n, graphs.first)
-    observed, nulls, error = map_graphs(graphs, _measure_all, measure, maker, as_count("n_nulls", n_nulls), each=(seeds,), n_jobs=n_jobs)
-    if null == "strength":
-        warn_of_strengths(error, tolerance)
+    maker = NullMaker(null, as_count("rewirings", REWIRINGS[null] if rewirings is None else rewirings), between, n_bins, float(tolerance))
+    return hold_against(graphs, measure, maker, n_nulls=n_nulls, alternative=alternative, seed=seed, n_jobs=n_jobs)
+
+
+def hold_against(
+    graphs: Graphs, measure: Callable[[Any], Any], maker: NullMaker, *, n_nulls: int, alternative: Alternative, seed: int, n_jobs: int
+) -> AgainstNulls:
+    """What :func:`against_nulls` does, for graphs, and null graphs of a maker."""
+    counts, seeds = as_count("n_nulls", n_nulls), person_seeds(seed, graphs.n, graphs.first)
+    observed, nulls, error = map_graphs(graphs, _measure_all, measure, maker, counts, each=(seeds,), n_jobs=n_jobs, bar=BAR)
+    if maker.null == "strength":
+        warn_of_strengths(error, maker.tolerance)
     return AgainstNulls.of(observed, nulls, alternative, axis=0 if graphs.single else 1)
 
 
@@ -201,11 +221,11 @@ def small_world(
     random graph deals all weights out over all pairs of regions, her lattice puts the largest on the shortest edges of a ring.
     """
     graphs = as_graphs(weights, "small_world")
-    random = _Maker("degree", as_count("rewirings", REWIRINGS["degree"] if rewirings is None else rewirings))
-    ring = _Maker("lattice", as_count("rewirings", REWIRINGS["lattice"] if rewirings is None else rewirings))
+    random = NullMaker("degree", as_count("rewirings", REWIRINGS["degree"] if rewirings is None else rewirings))
+    ring = NullMaker("lattice", as_count("rewirings", REWIRINGS["lattice"] if rewirings is None else rewirings))
     counts = as_count("n_nulls", n_nulls), as_count("n_lattices", n_lattices)
     seeds = person_seeds(seed, graphs.n, graphs.first)
-    observed, among, rings = map_graphs(graphs, _clustered_and_far, random, ring, *counts, each=(seeds,), n_jobs=n_jobs)
+    observed, among, rings = map_graphs(graphs, _clustered_and_far, random, ring, *counts, each=(seeds,), n_jobs=n_jobs, bar=BAR)
     # from here on one more axis than graphs: 0 the graph itself, then its nulls
     C, L = (np.concatenate([observed[..., None, k], among[..., k]], -1, dtype=np.float64) for k in (0, 1))
     C_random, L_random = (_mean(among[..., k]) for k in (0, 1))
@@ -239,7 +259,7 @@ def propensity(weights: Any, *, n_nulls: int = 100, n_lattices: int = 10, seed: 
 
 
 @dataclass(frozen=True)
-class _Maker:
+class NullMaker:
     """How one null graph is made; distances are for geometry-preserving ones."""
 
     null: Null
@@ -262,7 +282,7 @@ class _Maker:
         return 0.0
 
 
-def _measure_all(matrix: NDArray, seed: int, measure: Callable[[Any], Any], maker: _Maker, n_nulls: int) -> tuple[NDArray, ...]:
+def _measure_all(matrix: NDArray, seed: int, measure: Callable[[Any], Any], maker: NullMaker, n_nulls: int) -> tuple[NDArray, ...]:
     """The measure of a graph, of its nulls, and the nulls' errors of strength."""
     observed = np.asarray(measure(matrix.copy()), np.float64)
     nulls, errors, into = np.empty((n_nulls, *observed.shape)), np.empty(n_nulls), np.empty_like(matrix)
@@ -272,7 +292,9 @@ def _measure_all(matrix: NDArray, seed: int, measure: Callable[[Any], Any], make
     return observed, nulls, errors
 
 
-def _clustered_and_far(matrix: NDArray, seed: int, random: _Maker, ring: _Maker, n_nulls: int, n_lattices: int) -> tuple[NDArray, ...]:
+def _clustered_and_far(
+    matrix: NDArray, seed: int, random: NullMaker, ring: NullMaker, n_nulls: int, n_lattices: int
+) -> tuple[NDArray, ...]:
     """(2,) mean clustering and path length of a graph, (n_nulls, 2) of its random graphs and (n_lattices, 2) of its lattices."""
     observed, among, _ = _measure_all(matrix, seed, _clustering_and_length, random, n_nulls)
     _, rings, _ = _measure_all(matrix, seed, _clustering_and_length, ring, n_lattices)
