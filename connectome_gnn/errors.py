@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConnectomeError", "ConnectomeWarning", "ExtrapolationWarning", "PhenotypeWarning"]
+__all__ = ["ConnectomeError", "ConnectomeWarning", "ExtrapolationWarning", "PhenotypeWarning", "PrivacyWarning"]
 
 
 class ConnectomeError(ValueError):
@@ -19,3 +19,7 @@ class PhenotypeWarning(ConnectomeWarning):
 
 class ExtrapolationWarning(ConnectomeWarning):
     """Profiles outside what the model has seen in training."""
+
+
+class PrivacyWarning(ConnectomeWarning):
+    """A promise of privacy that holds for less than the user may think."""

@@ -1,4 +1,4 @@
-"""Commands that fit, use and judge a generator: ``fit``, ``generate`` and ``evaluate``."""
+"""Commands that fit and use a generator: ``fit`` and ``generate``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from connectome_gnn.cli.options import CohortFolder, Force, Json, Out, Seed
 from connectome_gnn.cli.tables import show_earned, show_ranking
 from connectome_gnn.cli.terminal import print_json, say
 
-__all__ = ["evaluate", "fit", "generate"]
+__all__ = ["fit", "generate"]
 
 HOLDOUT = 0.2
 """Share of people held out for ``--compare`` where ``--holdout`` does not say."""
@@ -26,6 +26,17 @@ def fit(
         float | None, typer.Option(help="Share of people to hold out and score on, before fitting to everybody.", show_default=False)
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help=f"Rank every rival beside it on held-out people (default {HOLDOUT}).")] = False,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Differential privacy: the promise that no one person changes the model by more than this; costs fidelity. Ranges and "
+            "levels of every phenotype must stand in participants.json.",
+            show_default=False,
+        ),
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Chance that --epsilon does not hold; default 1 / (10 people).", show_default=False)
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -35,12 +46,17 @@ def fit(
 
     if holdout is not None and not 0 < holdout < 1:
         raise typer.BadParameter(f"--holdout is a share of people between 0 and 1, got {holdout:g}")
+    if delta is not None and epsilon is None:
+        raise typer.BadParameter("--delta belongs to --epsilon; give both, or neither")
+    if epsilon is not None and (compare or holdout is not None):
+        raise typer.BadParameter("--epsilon covers one fit to everybody, not a second one and exact held-out scores; leave them out")
     check_target(out, force)
     people = Cohort.load(cohort)
 
     from connectome_gnn.generation.comparison import GENERATOR
     from connectome_gnn.generation.comparison import compare as rank
     from connectome_gnn.generation.generator import ConnectomeGenerator
+    from connectome_gnn.generation.privacy import DifferentialPrivacy
 
     answer: dict[str, Any] = {"model": out, "cohort": people.name, "n_people": len(people), "seed": seed}
     if compare or holdout is not None:
@@ -55,13 +71,18 @@ def fit(
         }
         if not json:
             show_ranking(ranking, f"{len(test):,} held-out people of {people.name}, models fitted to {len(train):,}")
-    model = ConnectomeGenerator(seed=seed).fit(people)
+    privacy = None if epsilon is None else DifferentialPrivacy(epsilon, delta)
+    model = ConnectomeGenerator(seed=seed, privacy=privacy).fit(people)
     model.save(out, force=force)
+    if model.account is not None:
+        answer["privacy"] = {name: model.account[name] for name in ("epsilon", "delta", "neighbours")}
     if json:
         print_json({**answer, "earned": model.earned.reset_index().to_dict("records")})
     else:
         show_earned(model.earned, f"What each path earned, {len(people):,} people of {people.name}")
         say(f"{out}: model of {people.n_regions} regions, {people.measure}")
+        if model.account is not None:
+            say(f"differential privacy: epsilon {model.account['epsilon']:g}, delta {model.account['delta']:.1e}")
 
 
 def generate(
@@ -95,52 +116,3 @@ def generate(
     else:
         what = "expected connectomes" if mean else f"people, {samples or 1} connectome{'s' if (samples or 1) > 1 else ''} each"
         say(f"{out}: {generated.ids.nunique():,} {what}, {generated.n_regions} regions, {generated.measure}")
-
-
-def evaluate(
-    generated: Annotated[Path, typer.Argument(metavar="GENERATED", help="Generated cohort folder.", show_default=False)],
-    real: Annotated[Path, typer.Argument(metavar="REAL", help="Cohort folder of the same, real, held-out people.", show_default=False)],
-    reference: Annotated[Path, typer.Option(help="Cohort folder of the training people.", show_default=False)],
-    rival: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=DIR", help="Another generator's cohort of these people; repeatable.")
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="F", help="Also write the scores as JSON; - for standard output.", show_default=False)
-    ] = None,
-    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Score training people too, which flatters.")] = False,
-    seed: Seed = 0,
-) -> None:
-    """Score generated connectomes against real people's, with intervals, nulls and rivals."""
-    from connectome_gnn.cohort import Cohort
-    from connectome_gnn.evaluation import evaluate as score
-
-    if json is not None and str(json) != "-":
-        _check_file(json)
-    folders = dict(_named_folder(text) for text in rival or [])
-    if len(folders) < len(rival or []):
-        raise typer.BadParameter("--rival: every rival needs a name of its own")
-    cohorts = {name: Cohort.load(folder) for name, folder in folders.items()}
-    scores = score(
-        Cohort.load(generated), Cohort.load(real), reference=Cohort.load(reference), rivals=cohorts, seed=seed, allow_overlap=allow_overlap
-    )
-    if str(json) == "-":
-        print_json(scores.to_dict())
-        return
-    if json is not None:
-        scores.to_json(json)
-    say(scores.summary())
-
-
-def _named_folder(text: str) -> tuple[str, Path]:
-    name, _, folder = text.partition("=")
-    if not (name.strip() and folder):
-        raise typer.BadParameter(f"--rival takes NAME=DIR, as ridge=rivals/ridge, got {text!r}")
-    return name.strip(), Path(folder)
-
-
-def _check_file(path: Path) -> None:
-    """Refuse, before any work, a file that could not be written."""
-    if path.is_dir():
-        raise typer.BadParameter(f"--json: {path} is a folder; name a file to write")
-    if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--json: no folder {path.absolute().parent} to write {path.name} into")

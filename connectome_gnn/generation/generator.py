@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.closed_form import ClosedForm
@@ -17,7 +18,10 @@ from connectome_gnn.generation.edge_space import EXACT_PEOPLE
 from connectome_gnn.generation.messages import backbone_neighbours, similar_profiles
 from connectome_gnn.generation.model import ConnectomeModel, TrainingData
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask, component_gate, cross_fit
+from connectome_gnn.generation.privacy import DifferentialPrivacy
+from connectome_gnn.generation.private_fit import check_private, fit_private
 from connectome_gnn.graphs import region_features
+from connectome_gnn.progress import progress
 
 __all__ = ["ConnectomeGenerator"]
 
@@ -26,6 +30,7 @@ NETWORK_FOLDS = 3
 NETWORK_COMPONENTS = 200
 NETWORK_LABEL = "message-passing network"
 DEFAULT_NETWORK = NetworkConfig()
+DEFAULT_COMPONENTS = 300
 
 
 class ConnectomeGenerator(ConnectomeModel):
@@ -43,6 +48,10 @@ class ConnectomeGenerator(ConnectomeModel):
     messages : whether messages between regions are used, in the closed form and in the network.
     network : size and training of the message-passing network; None leaves it out.
     n_components : most edge components that are modelled (all of them up to 600 people).
+    privacy : a promise of differential privacy (:class:`DifferentialPrivacy`), which everything in the model then keeps; it costs
+        fidelity. Smooth patterns of edges take the place of the people's own components. The network takes part where
+        ``privacy.network_share`` gives it a share of the budget, and is left out otherwise. Where the budget went stands in
+        ``account`` once fitted. ``seed`` plays no part in the noise, which must be secret.
 
     Examples
     --------
@@ -56,13 +65,44 @@ class ConnectomeGenerator(ConnectomeModel):
     label = "connectome_gnn"
 
     def __init__(
-        self, seed: int = 0, *, messages: bool = True, network: NetworkConfig | None = DEFAULT_NETWORK, n_components: int = 300
+        self,
+        seed: int = 0,
+        *,
+        messages: bool = True,
+        network: NetworkConfig | None = DEFAULT_NETWORK,
+        n_components: int = DEFAULT_COMPONENTS,
+        privacy: DifferentialPrivacy | None = None,
     ) -> None:
         super().__init__(seed, n_components=n_components)
+        if privacy is not None:
+            check_private(privacy, network, DEFAULT_NETWORK, n_components != DEFAULT_COMPONENTS)
         self.messages = messages
-        self.network = network
+        self.network = None if privacy is not None and privacy.network_share == 0 else network
         self.members: list[ConnectomeNetwork] = []
         self.gate: NDArray[np.float64] = np.zeros(0)
+        self.privacy = privacy
+        self.account: dict[str, Any] | None = None
+
+    def fit(self, cohort: Cohort) -> Self:
+        """Learn from training people; with ``privacy`` from bounded, noisy sums over them alone.
+
+        Raises
+        ------
+        ConnectomeError
+            If there are fewer than 20 people, no phenotypes, or all people are alike; with ``privacy``, if a column's range or levels
+            are not publicly known.
+
+        Warns
+        -----
+        PhenotypeWarning
+            For phenotypes that are constant, mostly missing, or free text; not with ``privacy``, which keeps it to itself.
+        """
+        if self.privacy is None:
+            return super().fit(cohort)
+        with progress(f"Fitting {self.label} privately") as advance:
+            fit_private(self, cohort, self.privacy, advance)
+        self._fitted = True
+        return self
 
     def _fit_mean(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
         backbone = self._backbone()

@@ -24,6 +24,7 @@ from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
+from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.phenotypes import PhenotypeSchema
 
@@ -79,6 +80,8 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
             "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
             "holds_training_people": model.holds_training_people,
         }
+        if model.privacy is not None:
+            record["privacy"] = {"network_share": model.privacy.network_share, **(model.account or {})}
         native.write_json(folder / CONFIG, record)
         record = native.read_json(folder / CONFIG)  # keys as text and plain numbers, as they will be read and summed
         record["sha256"][CONFIG] = _sha256_of_record(record)
@@ -133,7 +136,9 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
         messages=settings["messages"],
         network=None if network is None else NetworkConfig(**network),
         n_components=settings["n_components"],
+        privacy=_promised(record.get("privacy")),
     )
+    model.account = {key: value for key, value in record["privacy"].items() if key != "network_share"} if model.privacy else None
     model.atlas = Atlas.from_frame(
         pd.DataFrame({key: value for key, value in record["atlas"].items() if key != "name"}), record["atlas"]["name"]
     )
@@ -158,6 +163,13 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
             model.members.append(member.eval())
     model._fitted = True
     return model
+
+
+def _promised(account: dict[str, Any] | None) -> DifferentialPrivacy | None:
+    """The promise that a model was fitted under; whose noise it was, and what ranges were known, stands in the account and the schema."""
+    if account is None:
+        return None
+    return DifferentialPrivacy(account["epsilon"], account["delta"], network_share=account["network_share"])
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
