@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := train,viz,attribution,cluster,harmonise,app,mat,privacy,docs,browser,fuzz,reference,test,lint
+EXTRAS := train,viz,attribution,cluster,harmonise,app,mat,privacy,docs,browser,fuzz,reference,test,benchmark,lint
 INSTALLED := $(VENV)/.installed
 
 # Real cohorts for tests and benchmarks; without them those that need one skip and say so.
@@ -14,7 +14,7 @@ endif
 DEMO_OUT ?= demo
 DEMO_ARGS ?=
 
-.PHONY: demo test lint examples readme benchmarks verify clean
+.PHONY: demo test lint examples benchmarks fuzz calibration verify clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,9 +40,18 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/simulated.py --full
 	$(BIN)/python benchmarks/real_cohorts.py
 	$(BIN)/python benchmarks/topology.py --cohort
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/privacy_price.py
+	$(BIN)/python benchmarks/readers.py
 	$(BIN)/python benchmarks/tables.py
 
-verify: benchmarks
+fuzz: $(INSTALLED)
+	$(BIN)/python benchmarks/fuzz_readers.py
+
+calibration: $(INSTALLED)
+	$(BIN)/python benchmarks/calibration.py
+
+verify: benchmarks calibration fuzz
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -12,47 +12,83 @@ if TYPE_CHECKING:
     from connectome_gnn.atlas import Atlas
     from connectome_gnn.cohort import Cohort
     from connectome_gnn.edges import Scale
-    from connectome_gnn.errors import ConnectomeError, ConnectomeWarning, ExtrapolationWarning, PhenotypeWarning
-    from connectome_gnn.evaluation import Evaluation, evaluate
+    from connectome_gnn.errors import ConnectomeError, ConnectomeWarning, ExtrapolationWarning, PhenotypeWarning, PrivacyWarning
+    from connectome_gnn.evaluation import (
+        AugmentationStudy,
+        Evaluation,
+        PrivacyReport,
+        augmentation_study,
+        evaluate,
+        noise_ceiling,
+        privacy_report,
+        register_score,
+        train_on_generated,
+        unregister_score,
+    )
     from connectome_gnn.generation.generator import ConnectomeGenerator
+    from connectome_gnn.generation.privacy import DifferentialPrivacy
     from connectome_gnn.phenotypes import Phenotype, PhenotypeSchema
-    from connectome_gnn.readers import read_cohort
+    from connectome_gnn.readers import convert_cohort, read_cohort, read_ukb_phenotypes
     from connectome_gnn.simulate import simulate_cohort
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Atlas": "atlas",
+    "AugmentationStudy": "evaluation",
     "Cohort": "cohort",
     "ConnectomeError": "errors",
     "ConnectomeGenerator": "generation.generator",
     "ConnectomeWarning": "errors",
+    "DifferentialPrivacy": "generation.privacy",
     "Evaluation": "evaluation",
     "ExtrapolationWarning": "errors",
     "Phenotype": "phenotypes",
     "PhenotypeSchema": "phenotypes",
     "PhenotypeWarning": "errors",
+    "PrivacyWarning": "errors",
+    "PrivacyReport": "evaluation",
     "Scale": "edges",
+    "augmentation_study": "evaluation",
+    "convert_cohort": "readers",
     "evaluate": "evaluation",
+    "noise_ceiling": "evaluation",
+    "privacy_report": "evaluation",
     "read_cohort": "readers",
+    "read_ukb_phenotypes": "readers",
+    "register_score": "evaluation",
     "simulate_cohort": "simulate",
+    "train_on_generated": "evaluation",
+    "unregister_score": "evaluation",
 }
 
 __all__ = [
     "Atlas",
+    "AugmentationStudy",
     "Cohort",
     "ConnectomeError",
     "ConnectomeGenerator",
     "ConnectomeWarning",
+    "DifferentialPrivacy",
     "Evaluation",
     "ExtrapolationWarning",
     "Phenotype",
     "PhenotypeSchema",
     "PhenotypeWarning",
+    "PrivacyReport",
+    "PrivacyWarning",
     "Scale",
+    "augmentation_study",
+    "convert_cohort",
     "evaluate",
+    "noise_ceiling",
+    "privacy_report",
     "read_cohort",
+    "read_ukb_phenotypes",
+    "register_score",
     "simulate_cohort",
+    "train_on_generated",
+    "unregister_score",
 ]
 
 

@@ -19,7 +19,7 @@ from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 
-COMMANDS = ("demo", "simulate", "convert", "fit", "generate", "evaluate", "topology")
+COMMANDS = ("demo", "simulate", "convert", "fit", "generate", "evaluate", "privacy", "augment", "topology")
 SMALL = ("--subjects", 48, "--regions", 8, "--phenotypes", 6)
 
 
@@ -304,6 +304,7 @@ def test_convert_refuses_correlations_beyond_1_and_pickles(cohort, tmp_path):
     refused("convert", tmp_path / "all.npy", tmp_path / "out", *tables, "--measure", "z", "--signed", says=says)
     np.save(tmp_path / "all.npy", np.array([{}]), allow_pickle=True)
     refused("convert", tmp_path / "all.npy", tmp_path / "out", *tables, "--measure", "pearson", says=("all.npy", "never loaded"))
+    np.save(tmp_path / "all.npy", np.zeros((48, 28)))
     refused("convert", tmp_path / "all.npy", tmp_path / "out", *tables, says="say what a weight of")
     assert [path.name for path in tmp_path.iterdir()] == ["all.npy"]
 
@@ -387,9 +388,11 @@ def parts(cohort, tmp_path_factory) -> Path:
 
 def test_evaluate_prints_and_writes_the_scores(parts, tmp_path):
     arguments = ("evaluate", parts / "good", parts / "test", "--reference", parts / "train", "--rival", f"worse={parts / 'bad'}")
+    arguments += ("--parts", "r2_beyond_mean, capture_strength", "--measures", "strength", "--n-jobs", "1")
     printed = run(*arguments, "--json", tmp_path / "scores.json")
     assert "r2_beyond_mean" in printed and "worse" in printed
     scores = json.loads((tmp_path / "scores.json").read_text())
+    assert list(scores) == ["r2_beyond_mean", "capture_strength"]
     score = scores["r2_beyond_mean"]
     assert score["value"] > score["rivals"]["worse"]["value"] and score["rivals"]["worse"]["difference_low"] > 0
     assert json.loads(run(*arguments, "--json", "-")) == scores
@@ -403,6 +406,19 @@ def test_evaluate_refuses_another_atlas_and_other_people(parts, tmp_path):
     refused("evaluate", parts / "good", parts / "test", "--reference", parts / "test")
     refused("evaluate", parts / "train", parts / "test", "--reference", parts / "train", says="sub-")
     refused("evaluate", parts / "good", parts / "test", "--reference", parts / "train", "--json", tmp_path, says="is a folder")
+    refused(
+        "evaluate", parts / "good", parts / "test", "--reference", parts / "train", "--parts", "fidelty", says="nearest name is 'fidelity'"
+    )
+    refused("evaluate", parts / "good", parts / "test", "--reference", parts / "train", "--measures", "strenght", says="'strength'")
+
+
+def test_evaluate_takes_a_second_scan_as_ceiling(parts):
+    arguments = ("evaluate", parts / "bad", parts / "test", "--reference", parts / "train", "--parts", "raw_r", "--measures", "none")
+    people = Cohort.load(parts / "good")
+    people.kind = "observed"
+    again = people.save(parts / "again")
+    score = json.loads(run(*arguments, "--ceiling", again, "--json", "-"))["raw_r"]
+    assert 0 < score["value"] < score["ceiling"] < 1 and score["share_of_ceiling"] == score["value"] / score["ceiling"]
 
 
 # --- fit -----------------------------------------------------------------------------------------------------------------

@@ -11,9 +11,12 @@ from typing import Annotated
 
 import typer
 
+from connectome_gnn.cli.augmentation import augment
 from connectome_gnn.cli.cohorts import convert, simulate
 from connectome_gnn.cli.demo import demo
-from connectome_gnn.cli.models import evaluate, fit, generate
+from connectome_gnn.cli.evaluation import evaluate
+from connectome_gnn.cli.models import fit, generate
+from connectome_gnn.cli.privacy import privacy
 from connectome_gnn.cli.terminal import Commands, say
 from connectome_gnn.cli.topology import topology
 
@@ -39,7 +42,7 @@ def connectome_gnn(
         raise typer.Exit
 
 
-for command in (demo, simulate, convert, fit, generate, evaluate, topology):
+for command in (demo, simulate, convert, fit, generate, evaluate, privacy, augment, topology):
     app.command()(command)
 
 

@@ -10,10 +10,19 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome_gnn.evaluation.comparison import Comparison, weighted_mean
-from connectome_gnn.evaluation.scores import NO_ABSENT_EDGES, Estimate, Score
+from connectome_gnn.evaluation.calibration import calibration_scores
+from connectome_gnn.evaluation.comparison import Comparison
+from connectome_gnn.evaluation.distances import distance_scores
+from connectome_gnn.evaluation.edge_covariance import EdgeCovarianceR
+from connectome_gnn.evaluation.edge_lengths import EdgeLengthDistance
+from connectome_gnn.evaluation.manifold import AlphaPrecision, BetaRecall, ManifoldCoverage, ManifoldDensity
+from connectome_gnn.evaluation.mmd import DESCRIPTORS, MMD
+from connectome_gnn.evaluation.resampling import weighted_mean
+from connectome_gnn.evaluation.scores import NO_ABSENT_EDGES, Estimate, SharedScore
+from connectome_gnn.evaluation.told_apart import TwoSampleAUCComponents, TwoSampleAUCTopology
+from connectome_gnn.evaluation.wiring_energy import WiringDegreeR, WiringEnergy
 
-__all__ = ["DISTRIBUTION", "DensityDifference", "SpreadRatio", "ZerosDifference"]
+__all__ = ["DensityDifference", "SpreadRatio", "ZerosDifference", "distribution_scores"]
 
 VALUES_AT_ONCE = 25_000_000
 """Numbers of one array of resamples x edges held in memory."""
@@ -24,7 +33,7 @@ NO_VARIANCE = 1e-12
 """Real people whose variance on an edge is below this share of the training variance do not differ on it."""
 
 
-class SpreadRatio:
+class SpreadRatio(SharedScore):
     """How much generated people differ from each other, as a share of how much real people do.
 
     Median over common edges of the standard deviation over generated people divided by that over real people, modelling scale, both
@@ -39,7 +48,7 @@ class SpreadRatio:
     name = "spread_ratio"
     paired = False
 
-    def compute(self, comparison: Comparison) -> Estimate:
+    def estimate(self, comparison: Comparison) -> Estimate:
         """Median ratio of standard deviations; its resamples in float32."""
         edges = np.flatnonzero(comparison.reference.common)
         size = max(VALUES_AT_ONCE // len(comparison.weights), 1)
@@ -48,10 +57,11 @@ class SpreadRatio:
             return Estimate.undefined("there is no common edge on which real people differ", null=1.0)
         point, draws = (np.concatenate(parts, 1) for parts in zip(*blocks, strict=True))
         medians = [np.median(ratios, 1, overwrite_input=True).astype(np.float64) for ratios in (point, draws)]
-        return Estimate(np.concatenate(medians), comparison.n_people, 1.0)
+        beside = comparison.shared("spread of real halves", lambda: _spread_of_halves(comparison, edges))
+        return Estimate(np.concatenate(medians), comparison.n_people, 1.0, real_vs_real=beside)
 
 
-class DensityDifference:
+class DensityDifference(SharedScore):
     """Generated minus real density: share of all E edges that are not exactly 0, averaged over people (and samples).
 
     Range: -1 to 1; the null, no difference, is 0. Undefined for expected connectomes, which are averages over people with and without
@@ -62,16 +72,16 @@ class DensityDifference:
     name = "density_difference"
     paired = False
 
-    def compute(self, comparison: Comparison) -> Estimate:
+    def estimate(self, comparison: Comparison) -> Estimate:
         """Difference of mean densities."""
         if comparison.generated.kind == "expected":
             return Estimate.undefined(NO_ABSENT_EDGES, null=0.0)
         real, generated = comparison.densities
         difference = weighted_mean(comparison.generated_weights, generated) - weighted_mean(comparison.weights, real)
-        return Estimate(difference, comparison.n_people, 0.0)
+        return Estimate(difference, comparison.n_people, 0.0, real_vs_real=_between_halves(comparison, real))
 
 
-class ZerosDifference:
+class ZerosDifference(SharedScore):
     """Generated minus real share of exact zeros among all E edges, averaged over people (and samples).
 
     Range: -1 to 1; the null, no difference, is 0. The mirror image of :class:`DensityDifference`, under the name by which samples are
@@ -82,17 +92,52 @@ class ZerosDifference:
     name = "zeros_difference"
     paired = False
 
-    def compute(self, comparison: Comparison) -> Estimate:
+    def estimate(self, comparison: Comparison) -> Estimate:
         """Difference of mean shares of zeros."""
         if comparison.generated.kind == "expected":
             return Estimate.undefined(NO_ABSENT_EDGES, null=0.0)
         real, generated = comparison.densities
         difference = weighted_mean(comparison.generated_weights, 1 - generated) - weighted_mean(comparison.weights, 1 - real)
-        return Estimate(difference, comparison.n_people, 0.0)
+        return Estimate(difference, comparison.n_people, 0.0, real_vs_real=-_between_halves(comparison, real))
 
 
-DISTRIBUTION: tuple[Score, ...] = (SpreadRatio(), DensityDifference(), ZerosDifference())
-"""The scores of the part ``"distribution"``."""
+def distribution_scores(measures: tuple[str, ...]) -> list[SharedScore]:
+    """The scores of the part ``"distribution"``, given the topology measures to score."""
+    return [
+        SpreadRatio(),
+        EdgeCovarianceR(),
+        DensityDifference(),
+        ZerosDifference(),
+        *distance_scores(measures),
+        EdgeLengthDistance("ks"),
+        EdgeLengthDistance("energy"),
+        TwoSampleAUCComponents(),
+        TwoSampleAUCTopology(),
+        *(MMD(descriptor) for descriptor in DESCRIPTORS),
+        AlphaPrecision(),
+        BetaRecall(),
+        ManifoldDensity(),
+        ManifoldCoverage(),
+        *calibration_scores(measures),
+        WiringEnergy(),
+        WiringDegreeR(),
+    ]
+
+
+def _between_halves(comparison: Comparison, values: NDArray[np.float64]) -> float:
+    """Mean of one half of the real people minus that of the other."""
+    first, second = comparison.halves
+    return float(values[first].mean() - values[second].mean())
+
+
+def _spread_of_halves(comparison: Comparison, edges: NDArray[np.intp]) -> float:
+    """The spread ratio of one half of the real people to the other."""
+    if min(map(len, comparison.halves)) < 2:
+        return float("nan")
+    values = comparison.real_values(edges)
+    first, second = (values[half].std(0, ddof=1, dtype=np.float64) for half in comparison.halves)
+    differ = second > np.sqrt(NO_VARIANCE) * comparison.reference.deviation[edges]
+    return float(np.median(first[differ] / second[differ])) if differ.any() else float("nan")
 
 
 def _ratios(comparison: Comparison, edges: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:

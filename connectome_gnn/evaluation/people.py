@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from connectome_gnn.cohort import Cohort
-from connectome_gnn.errors import ConnectomeError
 
 if TYPE_CHECKING:
     from connectome_gnn.evaluation.comparison import Comparison
 
-__all__ = ["PersonSums", "person_sums"]
+__all__ = ["PersonSums", "least_deviation", "person_sums"]
 
 NO_DEVIATION = 1e-4
 """A generated person whose deviation from the mean is below this share of the training spread is the mean itself, rounded."""
@@ -32,17 +31,16 @@ class PersonSums:
     ----------
     error : sum over common edges of ((x - y) / s)^2.
     error_of_mean : sum over common edges of ((x - m) / s)^2.
-    error_of_truth : sum over common edges of ((x - t) / s)^2, t the true expectation; NaN where it is not known.
     raw_r, raw_r_of_mean : r(x, y) and r(x, m) over all edges.
     demeaned_r : r(x - m, y - m) over common edges.
     demeaned_r_of_others : r(x_i - m, y_j - m) over common edges, averaged over all pairs of different people: one number.
     presence_auc, presence_auc_of_mean : AUC over rare edges of the share of samples, and of training people, who have the edge.
     presence_brier, presence_brier_of_mean : Brier score over rare edges of the same two.
+    presence_error : mean over rare edges of the squared difference of the share of samples and presence.
     """
 
     error: NDArray[np.float64]
     error_of_mean: NDArray[np.float64]
-    error_of_truth: NDArray[np.float64]
     raw_r: NDArray[np.float64]
     raw_r_of_mean: NDArray[np.float64]
     demeaned_r: NDArray[np.float64]
@@ -51,19 +49,20 @@ class PersonSums:
     presence_auc_of_mean: NDArray[np.float64]
     presence_brier: NDArray[np.float64]
     presence_brier_of_mean: NDArray[np.float64]
+    presence_error: NDArray[np.float64]
 
 
 def person_sums(comparison: Comparison) -> PersonSums:
     """Sums of paired cohorts, a batch of people at a time: memory grows with the batch, not with N."""
-    reference, real, generated = comparison.reference, comparison.real, comparison.generated
+    reference, generated = comparison.reference, comparison.generated
     common, rare = np.flatnonzero(reference.common), np.flatnonzero(reference.rare)
     mean, deviation = reference.mean[common], reference.deviation[common]
-    least = _least_deviation(deviation, generated)
+    least = least_deviation(deviation, generated)
     samples_show_presence = generated.kind != "expected" and len(rare) > 0
     # Lists of (n,) arrays, one a batch, under the names of PersonSums.
     sums: dict[str, list[NDArray[np.float64]]] = {field.name: [] for field in fields(PersonSums) if field.name != "demeaned_r_of_others"}
     directions = np.zeros((2, len(common)))
-    for (part, x), (_, samples) in zip(comparison.real_batches(), comparison.generated_batches(), strict=True):
+    for (_, x), (_, samples) in zip(comparison.real_batches(), comparison.generated_batches(), strict=True):
         y, undefined = samples.mean(1), np.full(len(x), np.nan)
         sums["raw_r"].append(_correlations(x, y))
         sums["raw_r_of_mean"].append(_correlations(x, reference.mean[None]))
@@ -73,14 +72,10 @@ def person_sums(comparison: Comparison) -> PersonSums:
         sums["presence_auc_of_mean"].append(_auc(frequency[None], has))
         sums["presence_brier"].append(_brier(shares, has, comparison.n_samples) if samples_show_presence else undefined)
         sums["presence_brier_of_mean"].append(_squares(frequency - has) / max(len(rare), 1))
+        sums["presence_error"].append(_squares(shares - has) / len(rare) if samples_show_presence else undefined)
         from_mean, generated_from_mean = x[:, common] - mean, y[:, common] - mean
         sums["error"].append(_squares((from_mean - generated_from_mean) / deviation))
         sums["error_of_mean"].append(_squares(from_mean / deviation))
-        if real.truth is None:
-            sums["error_of_truth"].append(undefined)
-        else:
-            expected = _true_expectation(real, comparison.real_rows[part])
-            sums["error_of_truth"].append(_squares((x - expected)[:, common] / deviation))
         own, theirs = _directions(from_mean), _directions(generated_from_mean, least)
         r = np.einsum("ij,ij->i", own, theirs)
         sums["demeaned_r"].append(r)
@@ -89,18 +84,7 @@ def person_sums(comparison: Comparison) -> PersonSums:
     return PersonSums(**columns, demeaned_r_of_others=_mean_over_others(directions, columns["demeaned_r"]))
 
 
-def _true_expectation(real: Cohort, rows: NDArray[np.intp]) -> NDArray:
-    """Expected connectomes of some simulated people, (n, E) on the modelling scale."""
-    expected: NDArray = real.truth.take(rows).expected
-    if expected.shape != (len(rows), real.n_edges):
-        raise ConnectomeError(
-            f"the truth of real cohort {real.name!r} must hold an expected connectome of {real.n_edges} edges for each person, "
-            f"got an array of shape {expected.shape} for {len(rows)} people"
-        )
-    return expected
-
-
-def _least_deviation(deviation: NDArray[np.float64], generated: Cohort) -> float:
+def least_deviation(deviation: NDArray[np.float64], generated: Cohort) -> float:
     """Standard deviation over edges of y - m up to which y is the training mean but for rounding."""
     stored = generated.read(slice(0, 1)).dtype
     rounding = float(np.finfo(stored).eps) if np.issubdtype(stored, np.floating) else 0.0

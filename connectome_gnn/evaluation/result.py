@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connectome_gnn.evaluation.scores import Estimate
+from connectome_gnn.evaluation.statistics import benjamini_hochberg
 
 __all__ = ["GENERATED", "Evaluation"]
 
@@ -25,9 +27,28 @@ GENERATED = "generated"
 
 INTERVAL = (0.025, 0.975)
 NUMBERS = ("value", "low", "high", "null", "n")
+TESTS = ("p", "q", "real_vs_real")
 DIFFERENCES = ("difference", "difference_low", "difference_high")
 CEILINGS = ("ceiling", "share_of_ceiling", "share_of_ceiling_low", "share_of_ceiling_high")
-COLUMNS = ("score", "cohort", *NUMBERS, *DIFFERENCES, *CEILINGS, "reason")
+COLUMNS = ("part", "score", "cohort", "value", "low", "high", "null", "p", "q", "real_vs_real", "n", *DIFFERENCES, *CEILINGS, "reason")
+
+
+SMALL_P = 1e-4
+WIDTH = 140
+
+_COLUMNS: dict[str, Callable[[pd.DataFrame], bool]] = {
+    "score": lambda table: True,
+    "cohort": lambda table: bool((table["cohort"] != GENERATED).any()),
+    "value": lambda table: True,
+    "95 % interval": lambda table: True,
+    "null": lambda table: bool(table["null"].notna().any()),
+    "p": lambda table: bool(table["p"].notna().any()),
+    "q": lambda table: bool(table["p"].notna().any()),
+    "real vs real": lambda table: bool(table["real_vs_real"].notna().any()),
+    "generated - rival": lambda table: bool((table["cohort"] != GENERATED).any()),
+    "share of ceiling": lambda table: bool(table["share_of_ceiling"].notna().any()),
+}
+"""Columns of the printed table, and when each is shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,42 +59,57 @@ class Evaluation:
     ----------
     table : one row a score and cohort, with the columns
 
-        - ``score``, ``cohort`` (``"generated"``, or a rival's name);
-        - ``value``, ``low``, ``high``: the score and its 95 % interval (percentile bootstrap over people);
-        - ``null`` and ``n`` (see :class:`Estimate`);
+        - ``part``, ``score``, ``cohort`` (``"generated"``, or a rival's name);
+        - ``value``, ``low``, ``high``: the score and its 95 % interval (bootstrap over people);
+        - ``null``, ``p`` (by permutation), ``real_vs_real`` and ``n`` (see :class:`Estimate`);
+        - ``q``: the false discovery rate over all scores of the same cohort that have a p (Benjamini & Hochberg 1995);
         - ``difference``, ``difference_low``, ``difference_high``: generated minus rival, on the same resamples of people;
-        - ``ceiling``, ``share_of_ceiling``, ``share_of_ceiling_low``, ``share_of_ceiling_high``: what the truth itself scores, where it is
-          known, and value / ceiling;
+        - ``ceiling``, ``share_of_ceiling``, ``share_of_ceiling_low``, ``share_of_ceiling_high``: what the truth itself, or a second scan,
+          scores, where there is one, and the share of it that is reached;
         - ``reason``: why a number is undefined (NaN), otherwise empty.
     notes : what else a reader of the table should know.
+    details : by score name, the longer table behind the generated cohort's score (per edge, per region, per person), where it has one.
     """
 
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+    details: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, estimates: Mapping[str, Mapping[str, Estimate]], notes: tuple[str, ...] = ()) -> Evaluation:
+    def of(
+        cls, estimates: Mapping[str, Mapping[str, Estimate]], notes: tuple[str, ...] = (), parts: Mapping[str, str] | None = None
+    ) -> Evaluation:
         """The evaluation of estimates by score and cohort; the first cohort of each score is the generated one."""
         rows = []
         for score, by_cohort in estimates.items():
             ours = by_cohort[GENERATED]
             for cohort, estimate in by_cohort.items():
                 record: dict[str, Any] = {
+                    "part": (parts or {}).get(score, ""),
                     "score": score,
                     "cohort": cohort,
                     "null": estimate.null,
+                    "p": estimate.p,
+                    "real_vs_real": estimate.real_vs_real,
                     "n": estimate.n,
                     "reason": estimate.reason,
                 }
                 record.update(_numbers(("value", "low", "high"), estimate.values))
+                if estimate.interval is not None:
+                    record["low"], record["high"] = estimate.interval
                 if cohort != GENERATED:
-                    record.update(_numbers(DIFFERENCES, ours.values - estimate.values))
+                    record.update(_numbers(DIFFERENCES, _difference(ours, estimate)))
                 if estimate.ceiling is not None:
                     record["ceiling"] = float(estimate.ceiling[0])
-                    record.update(_numbers(CEILINGS[1:], _share(estimate.values, estimate.ceiling)))
+                    record.update(_numbers(CEILINGS[1:], _share(estimate)))
                 record["reason"] = record["reason"] or _reason(record)
                 rows.append(record)
-        return cls(pd.DataFrame(rows, columns=list(COLUMNS)), notes)
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        for cohort in table["cohort"].unique():
+            of_cohort = table["cohort"] == cohort
+            table.loc[of_cohort, "q"] = benjamini_hochberg(table.loc[of_cohort, "p"])
+        details = {score: by_cohort[GENERATED].details for score, by_cohort in estimates.items()}
+        return cls(table, notes, {score: longer for score, longer in details.items() if longer is not None})
 
     def to_dataframe(self) -> pd.DataFrame:
         """A copy of :attr:`table`, one row a score and cohort."""
@@ -85,13 +121,15 @@ class Evaluation:
         Returns
         -------
         scores : ``{score: {"value", "low", "high", "null", "n", "rivals": {name: {"value", "low", "high", "difference", "difference_low",
-            "difference_high"}}}}``; ``rivals`` where there are any, ``ceiling`` and ``share_of_ceiling`` (with ``_low``, ``_high``) where
-            the truth is known, None in place of an undefined number, with a ``reason``.
+            "difference_high"}}}}``; ``rivals`` where there are any; ``p``, ``q`` and ``real_vs_real`` where they are defined; ``ceiling``
+            and ``share_of_ceiling`` (with ``_low``, ``_high``) where there is a ceiling; None in place of an undefined number, with a
+            ``reason``. There are no other keys at the top than the names of the scores.
         """
         scores: dict[str, dict[str, Any]] = {}
         for record in self.table.to_dict("records"):
             own = record["cohort"] == GENERATED
             keys: tuple[str, ...] = NUMBERS if own else ("value", "low", "high", *DIFFERENCES)
+            keys += tuple(key for key in TESTS if np.isfinite(record[key]))
             if np.isfinite(record["ceiling"]):
                 keys += CEILINGS
             entry: dict[str, Any] = {key: _plain(record[key]) for key in keys}
@@ -111,32 +149,33 @@ class Evaluation:
         return text
 
     def summary(self) -> str:
-        """The scores as a table to print: for each score the generated cohort, every rival beside it, and the null."""
-        columns = ["score", "cohort", "value", "95 % interval"]
-        columns += ["generated - rival"] * bool((self.table["cohort"] != GENERATED).any())
-        columns += ["share of ceiling"] * bool(self.table["ceiling"].notna().any())
-        shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+        """The scores as a table to print, part by part: the generated cohort, every rival beside it, and why numbers are undefined."""
+        shown = self.table[self.table.groupby("score")["value"].transform("count") > 0]
+        columns = [column for column, needed in _COLUMNS.items() if needed(shown)]
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in columns:
-            shown.add_column(column, justify="left" if column in ("score", "cohort") else "right", no_wrap=True)
-        for score, rows in self.table.groupby("score", sort=False):
-            if rows["value"].isna().all():
-                continue
-            for place, record in enumerate(rows.to_dict("records")):
-                cells = _cells(record)
-                shown.add_row(str(score) if place == 0 else "", *(cells[column] for column in columns[1:]))
-            null = rows["null"].iloc[0]
-            shown.add_row("", *(["null", _text(null)] if np.isfinite(null) else []), end_section=True)
-        return "\n".join([_rendered(shown), *self._reasons(), *self.notes])
+            table.add_column(column, justify="left" if column in ("score", "cohort") else "right", no_wrap=True)
+        for part, of_part in shown.groupby("part", sort=False):
+            if part:
+                table.add_row(str(part).upper())
+            for score, rows in of_part.groupby("score", sort=False):
+                for place, record in enumerate(rows.to_dict("records")):
+                    cells = _cells(record) | {"score": str(score) if place == 0 else ""}
+                    table.add_row(*(cells[column] for column in columns))
+            table.add_section()
+        notes = [*self._reasons(), *self.notes]
+        return "\n".join([_rendered(table), *(fill(note, WIDTH, subsequent_indent="  ") for note in notes)])
 
     def _reasons(self) -> list[str]:
         """Why numbers are undefined, a line for each reason and the cohorts it holds for."""
+        several = self.table["cohort"].nunique() > 1
         cohorts: dict[tuple[str, str], list[str]] = {}
         for record in self.table[self.table["reason"] != ""].to_dict("records"):
             cohorts.setdefault((record["reason"], record["score"]), []).append(record["cohort"])
         scores: dict[tuple[str, str], list[str]] = {}
         for (reason, score), names in cohorts.items():
-            scores.setdefault((reason, ", ".join(names)), []).append(score)
-        return [f"{', '.join(names)} of {whose}: {reason}" for (reason, whose), names in scores.items()]
+            scores.setdefault((reason, f" of {', '.join(names)}" if several else ""), []).append(score)
+        return [f"{', '.join(names)}{whose}: {reason}" for (reason, whose), names in scores.items()]
 
     def __str__(self) -> str:
         return self.summary()
@@ -149,9 +188,20 @@ def _numbers(keys: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, fl
     return dict(zip(keys, (float(values[0]), float(low), float(high)), strict=True))
 
 
-def _share(values: NDArray[np.float64], ceiling: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Value over ceiling, (1 + B,); NaN where the ceiling is not above 0."""
-    return np.divide(values, ceiling, out=np.full(len(ceiling), np.nan), where=ceiling > 0)
+def _difference(ours: Estimate, theirs: Estimate) -> NDArray[np.float64]:
+    """Generated minus rival, draw by draw; the value alone where one of them has no draws."""
+    number = min(len(ours.values), len(theirs.values))
+    return ours.values[:number] - theirs.values[:number]
+
+
+def _share(estimate: Estimate) -> NDArray[np.float64]:
+    """Share of the way from floor to ceiling, (1 + B,); NaN where the ceiling is no better than the floor."""
+    if estimate.ceiling is None:
+        return np.array([np.nan])
+    number = min(len(estimate.values), len(estimate.ceiling))
+    way = estimate.ceiling[:number] - estimate.floor
+    better = way < 0 if estimate.lower_is_better else way > 0
+    return np.divide(estimate.values[:number] - estimate.floor, way, out=np.full(number, np.nan), where=better)
 
 
 def _reason(record: Mapping[str, Any]) -> str:
@@ -178,18 +228,24 @@ def _interval(low: float, high: float, sign: str = "") -> str:
     return f"[{_text(low, sign)}, {_text(high, sign)}]" if np.isfinite(low) else ""
 
 
+def _p(value: float) -> str:
+    return "" if not np.isfinite(value) else f"{value:.4f}" if value >= SMALL_P else f"<{SMALL_P:.4f}"
+
+
 def _cells(record: Mapping[Any, Any]) -> dict[str, str]:
     """The cells of one row of the printed table, by column."""
     value, low, high = (record[key] for key in ("value", "low", "high"))
     difference, difference_low, difference_high = (record[key] for key in DIFFERENCES)
-    share, share_low, share_high = (record[key] for key in CEILINGS[1:])
-    reached = f"{_text(share)} {_interval(share_low, share_high)} of {_text(record['ceiling'])}"
     return {
         "cohort": record["cohort"],
         "value": _text(value) or "undefined",
         "95 % interval": _interval(low, high),
+        "null": _text(record["null"]),
+        "p": _p(record["p"]),
+        "q": _p(record["q"]),
+        "real vs real": _text(record["real_vs_real"]),
         "generated - rival": f"{_text(difference, '+')} {_interval(difference_low, difference_high, '+')}".strip(),
-        "share of ceiling": reached if np.isfinite(share) else "",
+        "share of ceiling": f"{_text(record['share_of_ceiling'])} of {_text(record['ceiling'])}" if np.isfinite(record["ceiling"]) else "",
     }
 
 

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.evaluation.comparison import Comparison
-from connectome_gnn.evaluation.distribution import DISTRIBUTION
-from connectome_gnn.evaluation.fidelity import FIDELITY
+from connectome_gnn.evaluation.catalogue import chosen_scores
+from connectome_gnn.evaluation.ceilings import ceiling_cohort
+from connectome_gnn.evaluation.comparison import N_PERMUTATIONS, Comparison
 from connectome_gnn.evaluation.pairing import check_comparable, check_no_leak, check_people
 from connectome_gnn.evaluation.reference import Reference
 from connectome_gnn.evaluation.result import GENERATED, Evaluation
-from connectome_gnn.evaluation.scores import Estimate, Score
+from connectome_gnn.evaluation.scores import Estimate, Score, SharedScore
+from connectome_gnn.evaluation.sides import NO_TOPOLOGY, chosen_measures
+from connectome_gnn.evaluation.users import users_estimate
 from connectome_gnn.progress import progress
 
-__all__ = ["PARTS", "evaluate"]
+__all__ = ["evaluate"]
 
-PARTS: dict[str, tuple[Score, ...]] = {"fidelity": FIDELITY, "distribution": DISTRIBUTION}
-"""The scores of each part of an evaluation."""
+OTHER_PEOPLE = "generated and real cohort do not hold the same people"
 
 
 def evaluate(
     generated: Cohort,
     real: Cohort,
-    *,
     reference: Cohort,
+    *,
     rivals: Mapping[str, Cohort] | None = None,
-    parts: str | Sequence[str | Score] = ("fidelity", "distribution"),
+    parts: str | Score | Sequence[str | Score] = ("fidelity", "distribution"),
+    measures: Iterable[str] | str | None = None,
+    ceiling: Any = None,
+    log_prob: Callable[..., Any] | None = None,
+    make_generator: Callable[..., Any] | None = None,
     n_bootstrap: int = 1000,
+    n_permutations: int = N_PERMUTATIONS,
     seed: int = 0,
+    n_jobs: int = -1,
     groups: str | None = None,
     allow_overlap: bool = False,
 ) -> Evaluation:
@@ -39,14 +47,22 @@ def evaluate(
     Parameters
     ----------
     generated : connectomes of the real people, paired by participant_id in whatever order: expected ones, one row a person, or K
-        samples a person, which are averaged on the modelling scale or kept, as each score says.
-    real : the held-out people, one row each. Where it knows its truth (``truth.expected``, (N, E) on the modelling scale), the scores
-        that have a ceiling say what share of it is reached.
+        samples a person, which are averaged or kept, as each score says.
+    real : the held-out people, one row each. Where it knows its truth (``truth.expected``, (N, E) on the modelling scale), that is the
+        ceiling unless another is given.
     reference : the training people, who give the mean, the edges' standard deviations and which edges are common.
     rivals : other generators' cohorts of the same people, by name: scored alike, with the paired difference of each score.
-    parts : names of parts (``"fidelity"``, ``"distribution"``), or scores of your own (:class:`Score`).
+    parts : names of parts (``"fidelity"``, ``"distribution"``, ``"privacy"``, ``"usefulness"``, ``"all"`` of them), names of scores, or
+        scores of your own (:class:`Score`).
+    measures : topology measures to score; none for ``()``. Default: a panel of cheap ones that the weights allow.
+    ceiling : a second scan of the real people (an observed cohort), or the truth of simulated ones (an expected cohort, or samples drawn
+        from the truth): every fidelity score then says what share of it is reached.
+    log_prob : log density of connectomes under the generator, for the scores that need one.
+    make_generator : makes a fresh generator to fit, for the scores that need one.
     n_bootstrap : resamples of people behind each interval; 0 for none.
-    seed : seed of the resamples; all cohorts are scored on the same ones.
+    n_permutations : permutations of people behind each p value; 0 for none.
+    seed : seed of everything random; all cohorts are scored on the same resamples and permutations.
+    n_jobs : threads; -1 for all cores. The scores do not depend on it.
     groups : column of ``real`` with people who belong together in a resample; default ``family_id`` where there is one.
     allow_overlap : whether people of the reference may be among the real people.
 
@@ -65,24 +81,48 @@ def evaluate(
     >>> scores = evaluate(model.expected(test.phenotypes), test, reference=train)  # doctest: +SKIP
     >>> print(scores.summary())  # doctest: +SKIP
     """
-    scores = _scores(parts)
-    if n_bootstrap < 0:
-        raise ConnectomeError(f"n_bootstrap counts resamples, 0 or more, got {n_bootstrap}")
+    for what, number in (("n_bootstrap counts resamples", n_bootstrap), ("n_permutations counts permutations", n_permutations)):
+        if number < 0:
+            raise ConnectomeError(f"{what}, 0 or more, got {number}")
     roles = _checked(generated, real, reference, rivals or {}, allow_overlap)
-    standard, weights = Reference.of(reference), None
-    paired = any(score.paired for score in scores)
-    compare = partial(Comparison.of, real=real, reference=standard, paired=paired, n_bootstrap=n_bootstrap, seed=seed, groups=groups)
+    names = chosen_measures(measures, real)
+    entries = chosen_scores(parts, names)
+    compare = partial(
+        Comparison.of,
+        real=real,
+        reference=Reference.of(reference),
+        paired=any(entry.needs_same_people for entry in entries),
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        groups=groups,
+        measures=names,
+        n_jobs=n_jobs,
+    )
     comparisons: dict[str, Comparison] = {}
+    beside = truth = None
+    best = ceiling_cohort(ceiling, real)
+    if best is not None:
+        truth = beside = compare(best, role="ceiling", n_permutations=0, paired=True)
     for name, cohort in roles.items():
-        comparisons[name] = compare(cohort, role=_role(name), weights=weights)
-        weights = comparisons[name].weights
-    estimates: dict[str, dict[str, Estimate]] = {score.name: {} for score in scores}
-    with progress("Scoring", total=len(scores) * len(roles)) as advance:
+        given: dict[str, Any] = {"log_prob": log_prob, "make_generator": make_generator} if name == GENERATED else {}
+        beside = compare(cohort, role=_role(name), beside=beside, ceiling=truth, n_permutations=n_permutations, **given)
+        comparisons[name] = beside
+    estimates: dict[str, dict[str, Estimate]] = {entry.score.name: {} for entry in entries}
+    with progress("Scoring", total=len(entries) * len(roles)) as advance:
         for name, comparison in comparisons.items():
-            for score in scores:
-                estimates[score.name][name] = score.compute(comparison)
+            for entry in entries:
+                advance(0, f"Scoring {name}: {entry.score.name}")
+                estimates[entry.score.name][name] = _estimate(entry.score, comparison)
                 advance()
-    return Evaluation.of(estimates, _notes(comparisons))
+    return Evaluation.of(estimates, _notes(comparisons), parts={entry.score.name: entry.part for entry in entries})
+
+
+def _estimate(score: Score | SharedScore, comparison: Comparison) -> Estimate:
+    if score.paired and not comparison.paired:
+        return Estimate.undefined(OTHER_PEOPLE)
+    if score.topology and comparison.generated.kind == "expected":
+        return Estimate.undefined(NO_TOPOLOGY)
+    return score.estimate(comparison) if isinstance(score, SharedScore) else users_estimate(score, comparison)
 
 
 def _checked(generated: Cohort, real: Cohort, reference: Cohort, rivals: Mapping[str, Cohort], allow_overlap: bool) -> dict[str, Cohort]:
@@ -100,25 +140,6 @@ def _checked(generated: Cohort, real: Cohort, reference: Cohort, rivals: Mapping
     return roles
 
 
-def _scores(parts: str | Sequence[str | Score]) -> list[Score]:
-    """The scores of named parts, and those given themselves."""
-    scores: list[Score] = []
-    for part in [parts] if isinstance(parts, str) else parts:
-        if isinstance(part, str) and part not in PARTS:
-            raise ConnectomeError(f"unknown part {part!r} of an evaluation; the parts are {', '.join(map(repr, PARTS))}")
-        scores.extend(PARTS[part] if isinstance(part, str) else [part])
-    wrong = [score for score in scores if not isinstance(score, Score)]
-    if wrong:
-        raise TypeError(f"a score has a name, paired and compute(comparison); {wrong[0]!r} has not")
-    names = [score.name for score in scores]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise ConnectomeError(f"every score needs a name of its own, {repeated[0]!r} occurs {names.count(repeated[0])} times")
-    if not scores:
-        raise ConnectomeError(f"nothing to score: name at least one part of {', '.join(map(repr, PARTS))}")
-    return scores
-
-
 def _role(name: str) -> str:
     return name if name == GENERATED else f"rival {name!r}"
 
@@ -131,6 +152,6 @@ def _notes(comparisons: Mapping[str, Comparison]) -> tuple[str, ...]:
             by_number.setdefault(comparison.n_samples, []).append(name)
     return tuple(
         f"{number} {'sample' if number == 1 else 'samples'} a person ({', '.join(names)}): fidelity scores take their mean on the "
-        "modelling scale, whose own spread lowers r2_beyond_mean; distribution scores keep them"
+        "modelling scale, whose own spread lowers r2_beyond_mean, and of each topology measure; distribution scores keep them"
         for number, names in by_number.items()
     )

@@ -20,6 +20,9 @@ __all__ = ["GENERATOR", "Model", "Ranking", "compare", "default_models"]
 GENERATOR = "generator"
 """Name of the package's own generator among its rivals."""
 
+SCORES = ("r2_beyond_mean", "raw_r", "demeaned_r")
+"""Scores of expected connectomes by which models are ranked and compared."""
+
 COLUMNS = {
     "r2_beyond_mean": {
         "value": "r2",
@@ -127,7 +130,7 @@ def compare(
             advance()
     rivals = {name: cohort for name, cohort in expected.items() if name != ours}
     scores = evaluate(
-        expected[ours], test, reference=train, rivals=rivals, parts=("fidelity",), n_bootstrap=n_bootstrap, seed=seed, groups=groups
+        expected[ours], test, reference=train, rivals=rivals, parts=SCORES, measures=(), n_bootstrap=n_bootstrap, seed=seed, groups=groups
     )
     return Ranking(_table(scores, ours, seconds), ours, scores, fitted, expected)
 
