@@ -251,6 +251,17 @@ class Cohort:
             )
         return self.phenotypes[name]
 
+    # --- quality -----------------------------------------------------------------------------------------------------
+
+    def quality(self) -> pd.DataFrame:
+        """Who stands out, and why: one row a person, those left out on reading after them; see :func:`connectome_gnn.quality.quality`.
+
+        Nothing is dropped: ``cohort.take(~cohort.quality()["flagged"][:len(cohort)])`` does that where it is wanted.
+        """
+        from connectome_gnn.quality import quality
+
+        return quality(self)
+
     # --- graphs ------------------------------------------------------------------------------------------------------
 
     def backbone(self, threshold: float = 0.5, density: float | None = None) -> NDArray[np.bool_]:

@@ -54,7 +54,8 @@ def open_array(path: Path, *, mapped: bool = True) -> NDArray:
         raise ConnectomeError(f"{path} {kinds.get(start[:1], 'is no .npy file')}; expected one array of numbers as numpy.save writes it")
     try:
         array: NDArray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:  # numpy reads the header as Python source
+    # numpy reads the header as Python source, and believes the sizes in it
+    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError, EOFError, OSError, SyntaxError, TokenError) as error:
         if "bject" in str(error):
             reason = "it holds pickled Python objects, which are never loaded; save it as plain numbers"
         else:

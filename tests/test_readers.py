@@ -19,7 +19,9 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices, to_vectors
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.readers import convert_cohort, read_cohort
-from connectome_gnn.readers.matrices import open_matrices
+from connectome_gnn.readers.matrices import MATRICES
+from connectome_gnn.readers.place import Place
+from connectome_gnn.readers.source import Request
 from connectome_gnn.readers.text import read_text_matrix
 
 LABELS = ("L_V1", "L_A1", "L_M1", "R_V1", "R_A1", "R_M1")
@@ -339,8 +341,11 @@ def test_correlations_beyond_1_and_forgotten_signs(tmp_path):
         ("\n".join(["0,0,0,0,0,0,0"] * 7), "got 7 x 7; a first row and column of unassigned streamlines"),
         ("\n".join(["0,0,0,0,0,0"] * 5 + ["0,0,0,0,0"]), "expected 6 values on every line, line 6 has 5"),
         ("\n".join(["0,0,0,0,0"] + ["0,0,0,0,0,0"] * 5), "expected 6 values on every line, line 1 has 5"),
-        ("\n".join(["0;0;0;0;0;0"] * 5 + ["0;0;0;0,5;0;0"]), "got '0,5'; write decimals with a point"),
-        ("caf\xe9", "is not UTF-8 text"),
+        ("\n".join(["0;0;0;0;0;0"] * 5 + ["0.5;0;0;0,5;0;0"]), "got '0,5'; write decimals with a point"),
+        ("\n".join(["0;0;0;0;0;0"] * 5 + ["0;0;0;1,500;0;0"]), "'1,500', which could have a decimal comma or separate thousands"),
+        ("\n".join(["0;0;0;0;0;0"] * 5 + ["0;0;0;1,234.5;0;0"]), "got '1,234.5'; write numbers without thousands separators"),
+        ("caf\xe9", "expected 6 x 6 numbers for the 6 regions of atlas 'six', got 1 x 1"),
+        ("0\x000", "is no text"),
         (
             ",".join(reversed(LABELS)) + "\n" + "\n".join(["0,0,0,0,0,0"] * 6),
             "column 1 is labelled 'R_M1' where atlas 'six' has 'L_V1'; the regions are in another order",
@@ -427,10 +432,10 @@ def test_people_on_one_side_only(study):
 
 
 def test_a_pattern_is_suggested_when_names_contain_the_ids(tmp_path):
-    source = write_folder(tmp_path / "m", counts(), ids=[f"{name}_connectome" for name in IDS])
-    with pytest.raises(ConnectomeError, match=r"try --pattern '\{participant_id\}_connectome.csv'"):
+    source = write_folder(tmp_path / "m", counts(), ids=[f"{name}_weights" for name in IDS])
+    with pytest.raises(ConnectomeError, match=r"try --pattern '\{participant_id\}_weights.csv'"):
         read(source)
-    np.testing.assert_array_equal(read(source, pattern="{participant_id}_connectome.csv").weights, counts())
+    np.testing.assert_array_equal(read(source, pattern="{participant_id}_weights.csv").weights, counts())
 
 
 def test_two_files_of_one_person(study):
@@ -470,12 +475,12 @@ def test_what_must_be_said(study, tmp_path):
         read(study, participants=tmp_path / "nowhere.tsv")
     with pytest.raises(FileNotFoundError, match="nothing at .*nowhere"):
         read(tmp_path / "nowhere")
-    with pytest.raises(ConnectomeError, match="expected a format among native, matrices, got 'mrtrix'"):
-        read(study, format="mrtrix")
+    with pytest.raises(ConnectomeError, match="expected a format among native, mrtrix, ukb, .*, matrices, got 'excel'"):
+        read(study, format="excel")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConnectomeError, match="holds nothing that can be read"):
         read(tmp_path / "empty")
-    with pytest.raises(ConnectomeError, match=r"holds no .npy, .csv, .tsv, .txt file"):
+    with pytest.raises(ConnectomeError, match=r"holds no .npy, .csv, .tsv, .txt, .npz, .mat, .*file"):
         read(tmp_path / "empty", format="matrices")
 
 
@@ -525,4 +530,4 @@ def test_damaged_arrays_are_refused_or_read(data):
 
 def test_ids_are_known_before_anything_is_read(study):
     (study / "sub-03.csv").write_text("not read yet")
-    assert open_matrices(study, ATLAS, None, None).ids == tuple(IDS)
+    assert MATRICES.open(Request(Place.find(study), ATLAS)).ids == tuple(IDS)

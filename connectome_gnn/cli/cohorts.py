@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convert", "describe_cohort", "simulate"]
 
+SHOWN = 3
 NewCohort = Annotated[Path, typer.Argument(metavar="OUT", help="Native cohort folder to write.", show_default=False)]
 Name = Annotated[str | None, typer.Option(help="Name of the cohort.", show_default=False)]
 
@@ -65,14 +66,26 @@ def simulate(
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of matrices, one .npy of everybody, or a native folder.", show_default=False)
+        str, typer.Argument(metavar="SOURCE", help="Folder, glob or file of connectomes, or a native folder.", show_default=False)
     ],
     out: NewCohort,
-    format: Annotated[str | None, typer.Option(help="matrices or native; default: what the source looks like.", show_default=False)] = None,
-    participants: Annotated[
-        Path | None, typer.Option(help="Participants table; default participants.tsv in SOURCE.", show_default=False)
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="mrtrix, ukb, qsirecon, cmp, bids, tvb, nilearn, graphml, edges, matrices or native; default: what SOURCE looks like.",
+            show_default=False,
+        ),
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(help="Atlas table; default atlas.tsv in SOURCE.", show_default=False)] = None,
+    participants: Annotated[
+        Path | None, typer.Option(help="Participants table, or UK Biobank's; default participants.tsv in SOURCE.", show_default=False)
+    ] = None,
+    atlas: Annotated[
+        str | None,
+        typer.Option(
+            help="Table of regions, or mrtrix_fs_default or ukb_aparc_tian_s1; default atlas.tsv in SOURCE, or the files' own names.",
+            show_default=False,
+        ),
+    ] = None,
     measure: Annotated[
         str | None, typer.Option(help="What a weight is: streamline_count, mean_fa, pearson, ...", show_default=False)
     ] = None,
@@ -83,12 +96,19 @@ def convert(
     pattern: Annotated[
         str | None, typer.Option(help="A person's file inside SOURCE, as '{participant_id}/dwi/*_connectome.csv'.", show_default=False)
     ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Which variable, edge attribute or archive member, where there are several.", show_default=False)
+    ] = None,
+    first_index: Annotated[
+        int | None, typer.Option(min=0, max=1, help="Where edges count regions from: 0 or 1.", show_default=False)
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Refuse people on one side only and bad connectomes, or leave them out with a list.")] = True,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes to read with; default one a core.", show_default=False)] = None,
     name: Name = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Convert plain matrices (.npy, .csv, .tsv, .txt) with a participants table and an atlas into a native cohort folder."""
+    """Convert any tool's connectomes with a participants table and an atlas into a native cohort folder."""
     from connectome_gnn.readers import convert_cohort
 
     cohort = convert_cohort(
@@ -101,13 +121,25 @@ def convert(
         signed=signed,
         name=name,
         pattern=pattern,
+        key=key,
+        first_index=first_index,
         strict=strict,
+        workers=workers,
         force=force,
     )
+    read_as: dict[str, Any] = {key: cohort.info[key] for key in ("read_from", "because") if key in cohort.info}
+    report = cohort.quality().head(len(cohort))  # those left out come after, and are listed by a warning
+    flagged = report[report["flagged"]]
     if json:
-        print_json({**describe_cohort(cohort, out), "notes": cohort.info.get("notes", []), "left_out": cohort.info.get("left_out", {})})
+        noted = {"notes": cohort.info.get("notes", []), "left_out": cohort.info.get("left_out", {})}
+        print_json({**describe_cohort(cohort, out), **read_as, **noted, "flagged": flagged["reasons"].to_dict()})
     else:
+        if read_as:
+            say(f"read as {read_as['read_from']}: {read_as['because']}")
         say(_sentence(cohort, out))
+        if len(flagged):
+            shown = "; ".join(f"{person}: {reasons}" for person, reasons in flagged["reasons"].head(SHOWN).items())
+            say(f"{len(flagged)} of {len(cohort)} people stand out (cohort.quality() lists them all): {shown}")
 
 
 def describe_cohort(cohort: Cohort, out: Path) -> dict[str, Any]:

@@ -1,59 +1,64 @@
-"""Connectomes from files: one module a format, and the two functions that read and convert whole cohorts."""
+"""Connectomes from files: one module a format, and the functions that read and convert whole cohorts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 from connectome_gnn import native
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.readers.matrices import recognise_matrices
-from connectome_gnn.readers.reading import Reading
+from connectome_gnn.readers.formats import FORMATS
+from connectome_gnn.readers.people import Table
+from connectome_gnn.readers.place import Place
+from connectome_gnn.readers.reading import Options, Reading
+from connectome_gnn.readers.regions import read_regions
+from connectome_gnn.readers.source import Request
+from connectome_gnn.readers.ukb_phenotypes import read_ukb_phenotypes
 
-__all__ = ["FORMATS", "convert_cohort", "read_cohort"]
-
-
-def _recognise_native(source: Path) -> str | None:
-    return "a folder with connectomes.npy" if source.is_dir() and (source / "connectomes.npy").is_file() else None
-
-
-FORMATS: dict[str, Callable[[Path], str | None]] = {"native": _recognise_native, "matrices": recognise_matrices}
-"""Formats that can be read, and for each a function that says why a path looks like it, or None."""
+__all__ = ["FORMATS", "convert_cohort", "read_cohort", "read_regions", "read_ukb_phenotypes"]
 
 
 def read_cohort(
     source: str | Path,
     format: str | None = None,
-    *,
-    participants: pd.DataFrame | str | Path | None = None,
+    participants: Table | None = None,
     atlas: Atlas | str | Path | None = None,
     measure: str | None = None,
+    strict: bool = True,
+    *,
     signed: bool | None = None,
     name: str | None = None,
     pattern: str | None = None,
-    strict: bool = True,
+    key: str | None = None,
+    first_index: int | None = None,
+    workers: int | None = None,
 ) -> Cohort:
-    """Read a cohort into memory.
+    """Read a cohort into memory, from the files of any of a dozen tools.
 
     Parameters
     ----------
-    source : a native cohort folder; a folder of matrices (.npy, .csv, .tsv, .txt), one a person; an .npy of shape (N, R, R) or (N, E),
-        whose rows are those of the participants table; or one person's matrix.
-    format : ``"native"`` or ``"matrices"``; default: what the source looks like.
-    participants : participants table (BIDS), or its file; default ``participants.tsv`` in the source folder. The cohort is in its order.
-    atlas : the atlas, or its table; default ``atlas.tsv`` in the source folder. The number of regions alone never decides it.
-    measure : what a weight is (``"streamline_count"``, ``"mean_fa"``, ``"pearson"``, ...); needed for matrices.
+    source : a folder with a file (or files) a person, a glob of such files, one array of everybody whose rows are those of the
+        participants table, one person's file, or a native cohort folder.
+    format : ``"native"``, ``"mrtrix"`` (tck2connectome), ``"ukb"`` (UK Biobank's zips), ``"qsirecon"`` (also QSIPrep), ``"cmp"``
+        (Connectome Mapper 3), ``"bids"`` (relmat, giga-connectome), ``"tvb"`` (The Virtual Brain's zips), ``"nilearn"`` (arrays),
+        ``"graphml"`` (ndmg), ``"edges"`` (lists ``i j w``) or ``"matrices"`` (.npy, .npz, .csv, .tsv, .txt, .mat); default: what the
+        source looks like. ``cohort.info["read_from"]`` and ``["because"]`` say what it was taken for, and why.
+    participants : participants table (BIDS), its file, a UK Biobank table, or what :func:`read_ukb_phenotypes` gives; default
+        ``participants.tsv`` in the source folder. The cohort is in its order.
+    atlas : the atlas, a table of its regions (:func:`read_regions`: BIDS, MRtrix ``labelconvert``, brainGraph, ...), or a list that is
+        known by name (``"mrtrix_fs_default"``, ``"ukb_aparc_tian_s1"``); default ``atlas.tsv`` in the source folder, or the names that the
+        files give. The number of regions alone never decides it.
+    measure : what a weight is (``"streamline_count"``, ``"mean_fa"``, ``"pearson"``, ...), where the files do not say; where they hold
+        several, the one to read.
+    strict : whether a person who is only in the table or only among the files, or whose connectome cannot be used, is an error;
+        otherwise such people are left out, and ``cohort.info["left_out"]`` and a warning list them.
     signed : True for correlations, False for non-negative weights; default by ``measure``.
     name : name of the cohort; default the source's.
-    pattern : path of a person's file inside the source folder, as ``"{participant_id}/dwi/*_connectome.csv"``; default: any file,
-        named by the participant.
-    strict : whether a person who is only in the table or only among the files, or whose connectome cannot be used, is an error;
-        otherwise such people are left out, and a warning lists them.
+    pattern : path of a person's file inside the source folder, as ``"{participant_id}/dwi/*_connectome.csv"``; default: by the format.
+    key : which of several variables of a .mat or .npz, attributes of edges, or members of an archive is meant.
+    first_index : 0 or 1, where edges are between counted regions and the files do not show which counting it is.
+    workers : processes to read with; default one a core (at most 8) where more than some seconds of work are left.
 
     Returns
     -------
@@ -62,97 +67,85 @@ def read_cohort(
     Raises
     ------
     FileNotFoundError, ConnectomeError
-        If a file is missing or does not hold what it should; the sentence names the file and the regions.
+        If a file is missing or does not hold what it should, or two formats fit; the sentence names the file and the regions.
 
     Warns
     -----
     ConnectomeWarning
-        For self-loops that were dropped, matrices with one triangle that were mirrored, empty connectomes, and people left out.
+        For self-loops that were dropped, matrices with one triangle that were mirrored, empty connectomes, people left out, and rows that
+        do not look like the atlas's regions.
 
     See Also
     --------
     convert_cohort : the same, written straight to disk.
+    connectome_gnn.Cohort.quality : who stands out, and why.
     """
-    source = Path(source)
-    if _format_of(source, format, pattern) == "native":
-        return _load_native(source, name, participants=participants, atlas=atlas, measure=measure, signed=signed, pattern=pattern)
-    reading = Reading.open(source, participants, atlas, measure, signed, pattern, strict)
-    weights = np.empty((len(reading.rows), reading.atlas.n_edges), np.float32)
-    n_people = reading.fill(weights, strict)
-    return reading.cohort(weights[:n_people], name or source.stem)
+    options = Options(format, participants, atlas, measure, signed, name, pattern, key, first_index, strict, workers)
+    place = _place(source, options)
+    if _is_native(place, options):
+        return _load_native(place.root, options)
+    return Reading.open(place, options).in_memory()
 
 
 def convert_cohort(
     source: str | Path,
     out: str | Path,
     format: str | None = None,
-    *,
-    participants: pd.DataFrame | str | Path | None = None,
+    participants: Table | None = None,
     atlas: Atlas | str | Path | None = None,
     measure: str | None = None,
+    strict: bool = True,
+    *,
     signed: bool | None = None,
     name: str | None = None,
     pattern: str | None = None,
-    strict: bool = True,
+    key: str | None = None,
+    first_index: int | None = None,
+    workers: int | None = None,
     force: bool = False,
 ) -> Cohort:
-    """Read a cohort straight into a native folder, person by person, so that memory does not grow with the number of people.
+    """Read a cohort straight into a native folder, so that memory does not grow with the number of people.
+
+    When the process is killed or interrupted, the same call goes on where it was; the folder appears complete or not at all.
 
     Parameters
     ----------
-    source, format, participants, atlas, measure, signed, name, pattern, strict : as for :func:`read_cohort`.
-    out : the native folder; it appears complete or not at all.
+    source, format, participants, atlas, measure, strict, signed, name, pattern, key, first_index, workers : as for :func:`read_cohort`.
+    out : the native folder.
     force : whether to replace the files of a folder that exists.
 
     Returns
     -------
     cohort : the native folder, loaded (memory-mapped).
     """
-    source, out = Path(source), Path(out)
+    options = Options(format, participants, atlas, measure, signed, name, pattern, key, first_index, strict, workers)
+    out = Path(out)
     native.check_target(out, force)
-    if _format_of(source, format, pattern) == "native":
-        _load_native(source, name, participants=participants, atlas=atlas, measure=measure, signed=signed, pattern=pattern).save(out, force)
+    place = _place(source, options)
+    if _is_native(place, options):
+        _load_native(place.root, options).save(out, force)
         return Cohort.load(out, check=False)
-    reading = Reading.open(source, participants, atlas, measure, signed, pattern, strict)
-    with native.new_folder(out, force) as folder:
-        file = folder / "connectomes.npy"
-        weights = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(len(reading.rows), reading.atlas.n_edges))
-        n_people = reading.fill(weights, strict)
-        if n_people < len(weights):  # an .npy file says its number of rows at its beginning: write the people who are left anew
-            part = folder / "part.npy"
-            native.write_rows(part, (n_people, weights.shape[1]), lambda rows: weights[rows])
-            part.replace(file)
-        else:
-            weights.flush()
-        reading.cohort(weights[:n_people], name or source.stem).write_tables(folder)
-    return Cohort.load(out, check=False)
+    return Reading.open(place, options).on_disk(out, force)
 
 
-def _format_of(source: Path, format: str | None, pattern: str | None) -> str:
-    if format is not None and format not in FORMATS:
-        raise ConnectomeError(f"expected a format among {', '.join(FORMATS)}, got {format!r}")
-    if not source.exists():
-        raise FileNotFoundError(f"nothing at {source}; expected a cohort folder, a folder of matrices or an .npy file")
-    if format is not None:
-        return format
-    reasons = {name: reason for name, recognise in FORMATS.items() if (reason := recognise(source))}
-    if "native" in reasons:  # its connectomes.npy is a stack of edges too, with less around it
-        return "native"
-    if len(reasons) == 1:
-        return next(iter(reasons))
-    if pattern is not None and source.is_dir() and not reasons:  # people's files lie deeper than anything looks by itself
-        return "matrices"
-    if reasons:
-        raise ConnectomeError(f"{source} could be {' or '.join(f'{n} ({r})' for n, r in reasons.items())}; say which by format (--format)")
-    raise ConnectomeError(f"{source} holds nothing that can be read; expected a native cohort folder, or .npy, .csv, .tsv or .txt matrices")
+def _place(source: str | Path, options: Options) -> Place:
+    if options.format is not None and options.format not in FORMATS:
+        raise ConnectomeError(f"expected a format among {', '.join(FORMATS)}, got {options.format!r}")
+    return options.place(source)
 
 
-def _load_native(source: Path, name: str | None, **given: object) -> Cohort:
-    extra = [key for key, value in given.items() if value is not None]
+def _is_native(place: Place, options: Options) -> bool:
+    if options.format is not None:
+        return options.format == "native"
+    return place.is_folder and FORMATS["native"].recognise(Request(place)) is not None
+
+
+def _load_native(source: Path, options: Options) -> Cohort:
+    extra = options.given()
     if extra:
         raise ConnectomeError(
             f"{source} is a native cohort folder, which brings its own {', '.join(extra)}; leave {'it' if len(extra) == 1 else 'them'} out"
         )
     cohort = Cohort.load(source)
-    cohort.name = name or cohort.name
+    cohort.name = options.name or cohort.name
     return cohort

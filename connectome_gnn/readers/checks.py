@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.edges import edge_indices, to_vectors
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.readers.labels import check_labels
+from connectome_gnn.readers.source import RawConnectome
 
-__all__ = ["CheckedEdges", "check_connectome"]
+__all__ = ["CheckedEdges", "check_connectome", "check_raw"]
 
 RELATIVE_ROUNDING = 1e-5
 ABSOLUTE_ROUNDING = {True: 1e-6, False: 0.0}
@@ -27,11 +29,20 @@ class CheckedEdges:
     edges : (E,) float32 weights, in the order of ``np.triu_indices(R, 1)``.
     self_loops : number of non-zero diagonal cells that were dropped (the unit diagonal of a correlation matrix is none).
     mirrored : whether only one triangle was filled, so that the other had to be taken from it.
+    asymmetry : largest difference between the two cells of an edge, as a share of the larger; rounding at most.
     """
 
     edges: NDArray[np.float32]
     self_loops: int = 0
     mirrored: bool = False
+    asymmetry: float = 0.0
+
+
+def check_raw(raw: RawConnectome, atlas: Atlas, signed: bool) -> CheckedEdges:
+    """Edges of one connectome as a file gives it: its labels compared with the atlas's, then :func:`check_connectome`."""
+    if raw.labels is not None:
+        check_labels(raw.labels, atlas, raw.where)
+    return check_connectome(raw.values, atlas, signed, raw.where)
 
 
 def check_connectome(values: NDArray, atlas: Atlas, signed: bool, where: str) -> CheckedEdges:
@@ -72,8 +83,8 @@ def check_connectome(values: NDArray, atlas: Atlas, signed: bool, where: str) ->
         upper = lower = upper if upper.any() else lower
     _check_support(upper, atlas, signed, where)
     _check_support(lower, atlas, signed, where)
-    allowed = np.maximum(rounding * np.maximum(np.abs(upper), np.abs(lower)), ABSOLUTE_ROUNDING[signed])
-    different = np.abs(upper - lower) > allowed
+    larger, difference = np.maximum(np.abs(upper), np.abs(lower)), np.abs(upper - lower)
+    different = difference > np.maximum(rounding * larger, ABSOLUTE_ROUNDING[signed])
     if different.any():
         edge = int(np.argmax(different))
         row, column = (int(index[edge]) for index in edge_indices(n_regions))
@@ -81,7 +92,8 @@ def check_connectome(values: NDArray, atlas: Atlas, signed: bool, where: str) ->
             f"{where}: expected a symmetric matrix, got {upper[edge]:.9g} from {_pair(atlas, row, column, 'to')} and {lower[edge]:.9g} "
             f"back ({int(different.sum())} of {n_edges} edges differ); directed connectomes are not read"
         )
-    return CheckedEdges(_as_float32(upper, signed), self_loops, mirrored)
+    share = np.divide(difference, larger, out=np.zeros_like(larger), where=larger > 0)
+    return CheckedEdges(_as_float32(upper, signed), self_loops, mirrored, float(share.max(initial=0)))
 
 
 def _check_support(edges: NDArray[np.float64], atlas: Atlas, signed: bool, where: str) -> None:

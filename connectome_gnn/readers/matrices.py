@@ -1,129 +1,180 @@
-"""Plain matrices: a folder of .npy, .csv, .tsv or .txt files, one a person, or one .npy of everybody."""
+"""Plain matrices: a folder of .npy, .npz, .csv, .tsv, .txt or .mat files, one a person, or one array of everybody."""
 
 from __future__ import annotations
 
-import glob
-import re
-from collections.abc import Collection, Sequence
-from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.native import open_array
-from connectome_gnn.readers.source import Source
-from connectome_gnn.readers.text import read_text_matrix
+from connectome_gnn.readers.arrays import read_npz
+from connectome_gnn.readers.known import atlas_needed
+from connectome_gnn.readers.matlab import read_mat
+from connectome_gnn.readers.place import PLACEHOLDER, suffix_of
+from connectome_gnn.readers.regions import atlas_of_labels
+from connectome_gnn.readers.sniffing import is_edge_list, looking_like, looks_numeric
+from connectome_gnn.readers.source import EVERYBODY, Claim, Format, RawConnectome, Request, Source
+from connectome_gnn.readers.text import text_connectome
+from connectome_gnn.readers.variables import chosen, labels_in, matrices_in
 
-__all__ = ["SUFFIXES", "open_matrices", "recognise_matrices"]
+__all__ = ["MATRICES", "SUFFIXES", "StackRow"]
 
-SUFFIXES = (".npy", ".csv", ".tsv", ".txt")
-TABLES = ("participants.tsv", "atlas.tsv")
-PLACEHOLDER = "{participant_id}"
-
-
-def recognise_matrices(source: Path) -> str | None:
-    """Why a path looks like plain matrices, or None."""
-    if source.is_file():
-        return f"a {source.suffix.lower()} file" if source.suffix.lower() in SUFFIXES else None
-    found = _matrix_files(source, ())
-    return f"a folder of {found[0].suffix.lower()} files" if found else None
+TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+SUFFIXES = (".npy", ".csv", ".tsv", ".txt", ".npz", ".mat", ".csv.gz", ".tsv.gz", ".txt.gz")
 
 
-def open_matrices(source: Path, atlas: Atlas, people: Sequence[str] | None, pattern: str | None, tables: Collection[Path] = ()) -> Source:
-    """Find people's matrices and their ids, without reading them.
+@dataclass(frozen=True)
+class StackRow:
+    """Reads a person's row of one array of everybody.
 
-    Parameters
+    Attributes
     ----------
-    source : a folder with one file a person, or one file: an .npy of shape (N, R, R) or (N, E) whose rows are the participants table's,
-        or one person's matrix.
-    atlas : the atlas of R regions.
-    people : ids of the participants table, in order; None without a table.
-    pattern : path of a person's file inside the folder, with ``{participant_id}`` for the id and ``*`` for anything, as
-        ``"{participant_id}/dwi/*_connectome.csv"``; default: every file, the id being its name without the suffix.
-    tables : files that are not connectomes (the participants table, the atlas).
-
-    Raises
-    ------
-    ConnectomeError
-        If there is nothing to read, two files are of one person, or an array has another size than the atlas and the table.
+    array : (N, R, R) or (N, E), perhaps a memory map.
+    where : the file.
+    people : whose row is whose.
+    labels : (R,) names that the file gives the rows.
     """
-    if source.is_dir():
-        return _open_folder(source, atlas, people, pattern, tables)
-    if pattern is not None:
-        raise ConnectomeError(f"{source} is one file; a pattern is for a folder of files")
-    n_regions, n_edges = atlas.n_regions, atlas.n_edges
-    array = open_array(source) if source.suffix.lower() == ".npy" else None
-    stacked = array is not None and array.shape[1:] in ((n_regions, n_regions), (n_edges,))
-    if array is None or array.shape == (n_edges,) or (array.shape == (n_regions, n_regions) and not (stacked and len(people or ()) > 1)):
-        one = "one file is one person, named by the file; give a folder of files, or an .npy of shape (people, regions, regions)"
-        return Source((source.stem,), lambda row: (_values(source, atlas), str(source)), str(source), one)
+
+    array: NDArray
+    where: str
+    people: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
+
+    def __call__(self, row: int) -> RawConnectome:
+        """The connectome of a row."""
+        return RawConnectome(self.array[row], f"{self.where} row {row} (participant {self.people[row]!r})", self.labels)
+
+
+@dataclass(frozen=True)
+class _MatrixFile:
+    """Reads a person's file."""
+
+    atlas: Atlas
+    key: str | None
+    measure: str | None
+
+    def __call__(self, path: Path) -> RawConnectome:
+        suffix = suffix_of(path)
+        if suffix == ".npy":
+            return RawConnectome(open_array(path), str(path))
+        if suffix in (".npz", ".mat"):
+            variables: dict[str, Any] = dict(read_npz(path)) if suffix == ".npz" else read_mat(path)
+            found = matrices_in(variables, len(self.atlas))
+            name = chosen(found, self.key, str(path), self.measure, self.atlas)
+            return RawConnectome(found[name], f"{path} ({name})", labels_in(variables, len(self.atlas)))
+        return text_connectome(path, self.atlas)
+
+
+def _recognise(request: Request) -> Claim | None:
+    found = request.place.with_suffix(*SUFFIXES)
+    files = looking_like(found, lambda path: suffix_of(path) not in TEXT or (looks_numeric(path) and not is_edge_list(path, only=True)))
+    if not files or (len(files) == 1 and _with_diagonal(files[0], request.atlas)):
+        return None
+    what = f"a {suffix_of(files[0])} file" if request.place.root.is_file() else f"a folder of {suffix_of(files[0])} files"
+    return Claim(what, frozenset(files))
+
+
+def _open(request: Request) -> Source:
+    place = request.place
+    files = place.with_suffix(*SUFFIXES)
+    if not files:
+        raise ConnectomeError(f"{place.root} holds no {', '.join(SUFFIXES)} file; expected one matrix a person")
+    other = [path for path in files if suffix_of(path) not in SUFFIXES]
+    if other:
+        raise ConnectomeError(f"{other[0]} is no plain matrix; expected {', '.join(SUFFIXES)}")
+    atlas = request.atlas or _own_atlas(files[0])
+    if atlas is None:
+        raise atlas_needed(str(place.root), _n_regions(files[0]))
+    if place.root.is_file() or (len(files) == 1 and place.chosen is not None and place.chosen[0][0] is None):
+        stack = _stack(files[0], atlas, request)
+        if stack is not None:
+            return stack
+    ids, files = place.people(files)
+    hint = _suggestion(files, request.people) if place.is_folder and request.people is not None else None
+    if place.root.is_file():
+        hint = "one file is one person, named by the file; give a folder of files, or an .npy of shape (people, regions, regions)"
+    return Source(ids, files, _MatrixFile(atlas, request.key, request.measure), str(place.root), hint or EVERYBODY, files, atlas)
+
+
+def _stack(path: Path, atlas: Atlas, request: Request) -> Source | None:
+    """The connectomes of one array of everybody, whose rows are those of the participants table; None where the file is one person's."""
+    n_regions, n_edges = len(atlas), atlas.n_edges
+    suffix, people = suffix_of(path), request.people
+    where, labels = str(path), None
+    if suffix == ".npy":
+        array = open_array(path)
+    elif suffix in (".npz", ".mat"):
+        variables: dict[str, Any] = dict(read_npz(path)) if suffix == ".npz" else read_mat(path)
+        stacks = {name: stack for name, value in variables.items() if (stack := _people_first(value, atlas, suffix)) is not None}
+        if request.key is not None:
+            stacks = {name: stack for name, stack in stacks.items() if name == request.key}
+        if not stacks:
+            return None
+        if len(stacks) > 1:
+            raise ConnectomeError(f"{path} holds several arrays of people, {', '.join(map(repr, stacks))}; say which by key (--key)")
+        name, array = next(iter(stacks.items()))
+        where, labels = f"{path} ({name})", labels_in(variables, n_regions)
+    else:
+        return None
+    stacked = array.ndim > 1 and array.shape[1:] in ((n_regions, n_regions), (n_edges,))
+    if array.shape == (n_edges,) or (array.shape == (n_regions, n_regions) and not (stacked and len(people or ()) > 1)):
+        return None
     if not stacked:
         raise ConnectomeError(
-            f"{source}: expected an array of shape (people, {n_regions}, {n_regions}) or (people, {n_edges}) for the {n_regions} regions "
+            f"{path}: expected an array of shape (people, {n_regions}, {n_regions}) or (people, {n_edges}) for the {n_regions} regions "
             f"of atlas {atlas.name!r}, got {array.shape}"
         )
     if people is None:
-        raise ConnectomeError(f"{source} holds {len(array)} connectomes without names; give the participants table whose rows they are")
+        raise ConnectomeError(f"{path} holds {len(array)} connectomes without names; give the participants table whose rows they are")
     if len(people) != len(array):
         raise ConnectomeError(
-            f"{source} holds {len(array)} connectomes, the participants table {len(people)} people; every row needs its other half"
+            f"{path} holds {len(array)} connectomes, the participants table {len(people)} people; every row needs its other half"
         )
-    return Source(tuple(people), lambda row: (array[row], f"{source} row {row} (participant {people[row]!r})"), str(source), "")
+    read = StackRow(array, where, people, labels)
+    return Source(people, range(len(people)), read, where, "", (path,), atlas, parallel=False)
 
 
-def _open_folder(source: Path, atlas: Atlas, people: Sequence[str] | None, pattern: str | None, tables: Collection[Path]) -> Source:
-    if pattern is None:
-        files = [(path.stem, path) for path in _matrix_files(source, tables)]
-        if not files:
-            raise ConnectomeError(f"{source} holds no {', '.join(SUFFIXES)} file; expected one matrix a person")
+def _people_first(value: Any, atlas: Atlas, suffix: str) -> NDArray | None:
+    """An array (N, R, R) of a MATLAB (R, R, N) or NumPy (N, R, R) variable; None where it is none."""
+    if not isinstance(value, np.ndarray) or value.ndim != 3 or value.dtype.kind not in "fiub":
+        return None
+    if suffix == ".mat":
+        value = np.moveaxis(value, -1, 0)
+    return value if value.shape[1:] == (len(atlas), len(atlas)) else None
+
+
+def _own_atlas(path: Path) -> Atlas | None:
+    """The regions that the first person's file names; None where it names none."""
+    suffix = suffix_of(path)
+    if suffix in (".npz", ".mat"):
+        variables: dict[str, Any] = dict(read_npz(path)) if suffix == ".npz" else read_mat(path)
+        sizes = {len(value) for value in matrices_in(variables, None).values()}
+        labels = labels_in(variables, sizes.pop()) if len(sizes) == 1 else None
+    elif suffix in TEXT:
+        labels = text_connectome(path, None).labels
     else:
-        files = _files_by_pattern(source, pattern)
-    files.sort(key=lambda file: _natural(file[0]))
-    for (first, path), (second, other) in pairwise(files):
-        if first == second:
-            raise ConnectomeError(
-                f"participant {first!r} has two files, {path.name} and {other.name}, in {source}; choose by a pattern with {PLACEHOLDER}"
-            )
-    hint = "every person needs both, or leave the others out (--no-strict, strict=False)"
-    if pattern is None and people is not None:
-        hint = _suggestion([path for _, path in files], people) or hint
-    return Source(tuple(name for name, _ in files), lambda row: (_values(files[row][1], atlas), str(files[row][1])), str(source), hint)
+        return None
+    return None if labels is None else atlas_of_labels(labels, path.stem, str(path))
 
 
-def _values(path: Path, atlas: Atlas) -> NDArray:
-    return open_array(path) if path.suffix.lower() == ".npy" else read_text_matrix(path, atlas)
+def _with_diagonal(path: Path, atlas: Atlas | None) -> bool:
+    """Whether a file's rows are triangles with their diagonals, which only nilearn writes."""
+    if atlas is None or suffix_of(path) != ".npy":
+        return False
+    try:
+        return open_array(path).shape[1:] == (atlas.n_edges + len(atlas),)
+    except ConnectomeError:
+        return False
 
 
-def _matrix_files(folder: Path, tables: Collection[Path]) -> list[Path]:
-    """The folder's own files that can be matrices: not hidden, no table of people or regions."""
-    apart = {path.resolve() for path in tables}
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    return sorted(path for path in files if path.name not in TABLES and path.is_file() and path.resolve() not in apart)
-
-
-def _files_by_pattern(folder: Path, pattern: str) -> list[tuple[str, Path]]:
-    """Id and path of every file that a pattern fits."""
-    parts = PurePosixPath(pattern).parts
-    if pattern.count(PLACEHOLDER) != 1 or pattern.startswith("/") or ".." in parts or "**" in pattern:
-        raise ConnectomeError(
-            f"expected a pattern inside {folder} with {PLACEHOLDER} once and * for anything within a name, as "
-            f"'{PLACEHOLDER}_connectome.csv', got {pattern!r}"
-        )
-    names = {PLACEHOLDER: r"(?P<id>[^/]+?)", "*": "[^/]*"}
-    shape = re.compile(
-        "".join(names.get(piece, re.escape(piece)) for piece in re.split(rf"({re.escape(PLACEHOLDER)}|\*)", "/".join(parts)))
-    )
-    places = glob.escape("/".join(parts).replace("*", "\0").replace(PLACEHOLDER, "\0")).replace("\0", "*")
-    found = ((shape.fullmatch(path.relative_to(folder).as_posix()), path) for path in folder.glob(places) if path.is_file())
-    files = [(match["id"], path) for match, path in found if match]
-    if not files:
-        raise ConnectomeError(f"no file in {folder} fits the pattern {pattern!r}")
-    other = [path for _, path in files if path.suffix.lower() not in SUFFIXES]
-    if other:
-        raise ConnectomeError(f"{other[0]} is no plain matrix; expected {', '.join(SUFFIXES)}")
-    return files
+def _n_regions(path: Path) -> int | None:
+    return len(text_connectome(path, None).values) if suffix_of(path) in TEXT else None
 
 
 def _suggestion(files: Sequence[Path], people: Sequence[str]) -> str | None:
@@ -131,13 +182,11 @@ def _suggestion(files: Sequence[Path], people: Sequence[str]) -> str | None:
     stems = {path.stem for path in files}
     if any(person in stems for person in people):
         return None
-    for path in files:
+    for path in files[:1000]:
         inside = max((person for person in people if person in path.stem), key=len, default=None)
         if inside is not None:
             return f"try --pattern {path.name.replace(inside, PLACEHOLDER, 1)!r}"
     return None
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts sub-2 before sub-10."""
-    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)] + [(-2, name)]
+MATRICES = Format("matrices", "plain matrices", _recognise, _open, plain=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.native import read_participants
+from connectome_gnn.readers.ukb_phenotypes import is_ukb_table, read_ukb_phenotypes
 from connectome_gnn.tables import people_table
 
-__all__ = ["SHOWN", "Participants", "listed"]
+__all__ = ["SHOWN", "Participants", "Table", "listed"]
+
+Table: TypeAlias = pd.DataFrame | tuple[pd.DataFrame, Mapping[str, Any]] | str | Path
+"""How a participants table is given: itself, with the descriptions of its columns, or its file."""
 
 SHOWN = 5
 """Names that a message lists before it says that there are more."""
@@ -25,31 +30,42 @@ class Participants:
 
     Parameters
     ----------
-    table : people indexed by participant_id (text), or a file to read, or None where nothing is known of the people.
+    table : people indexed by participant_id (text), perhaps with the descriptions of its columns, or a file to read (BIDS, or UK
+        Biobank's), or None where nothing is known of the people.
 
     Attributes
     ----------
     table : DataFrame indexed by participant_id, or None.
     described : what is known of each column (``participants.json``).
     where : the place, to begin a message with.
+    whole : whether the table is of a whole population (UK Biobank's), most of whom have no connectome.
     """
 
-    def __init__(self, table: pd.DataFrame | str | Path | None) -> None:
+    def __init__(self, table: Table | None) -> None:
         self.table: pd.DataFrame | None = None
         self.described: dict[str, Any] = {}
         self.where = "the participants table"
-        if isinstance(table, pd.DataFrame):
+        self.whole = False
+        if isinstance(table, tuple):
+            self.table, self.described = people_table(table[0]), dict(table[1])
+            self.whole = bool(self.table.attrs.get("whole_population"))
+        elif isinstance(table, pd.DataFrame):
             self.table = people_table(table)
         elif table is not None:
             self.where = str(table)
-            self.table, self.described = read_participants(table)
+            self.whole = is_ukb_table(Path(table))
+            self.table, self.described = read_ukb_phenotypes(table) if self.whole else read_participants(table)
         if self.table is not None:
             twice = self.table.index[self.table.index.duplicated()]
             if len(twice):
                 raise ConnectomeError(f"{self.where}: participant_id must be unique, {twice[0]!r} occurs more than once")
 
-    def match(self, found: Sequence[str], what: str, hint: str, strict: bool) -> tuple[NDArray[np.intp], pd.DataFrame, dict[str, str]]:
+    def match(
+        self, found: Sequence[str], what: str, hint: str, strict: bool
+    ) -> tuple[NDArray[np.intp], pd.DataFrame, dict[str, str], list[str]]:
         """Bring the table and the connectomes that were found together.
+
+        Ids that differ only by ``sub-`` or by zeros in front are the same person's where nobody else's could be meant, with a note.
 
         Parameters
         ----------
@@ -63,13 +79,25 @@ class Participants:
         rows : (N,) position in ``found`` of every person, in the table's order (without a table in the order found).
         table : (N, P) the table of these people.
         left_out : why, for each person left out.
+        notes : what the user should know.
         """
         if self.table is None:
             index = pd.Index(list(found), name="participant_id", dtype=object)
-            return np.arange(len(found)), pd.DataFrame(index=index), {}
-        place = {participant: row for row, participant in enumerate(found)}
-        without = [i for i in self.table.index if i not in place]
-        unknown = [i for i in found if i not in self.table.index]
+            return np.arange(len(found)), pd.DataFrame(index=index), {}, []
+        same = _same_people(self.table.index, found)
+        names = [same.get(name, name) for name in found]
+        notes = []
+        if same:
+            first = next(iter(same))
+            notes.append(f"{len(same)} people are named otherwise in {self.where} than in {what} ({first!r} is {same[first]!r})")
+        place = {participant: row for row, participant in enumerate(names)}
+        in_table = self.table.index.isin(names)
+        listed_ids = set(self.table.index[in_table])
+        without = list(self.table.index[~in_table])
+        unknown = [i for i in names if i not in listed_ids]
+        if self.whole and without and in_table.any():
+            notes.append(f"{len(without):,} of {len(self.table):,} people of {self.where} have no connectome, and are not in the cohort")
+            without = []
         parts = []
         if without:
             parts.append(
@@ -77,11 +105,31 @@ class Participants:
             )
         if unknown:
             parts.append(f"{len(unknown)} of {len(found)} connectomes in {what} have no row in {self.where} ({listed(unknown)})")
-        kept = self.table[[i in place for i in self.table.index]]
+        kept = self.table[in_table]
         if parts and (strict or len(kept) == 0):
             raise ConnectomeError("; ".join(parts) + f"; {hint}")
         left_out = dict.fromkeys(without, "no connectome") | dict.fromkeys(unknown, "no row in the participants table")
-        return np.array([place[i] for i in kept.index], dtype=np.intp), kept, left_out
+        return np.array([place[i] for i in kept.index], dtype=np.intp), kept, left_out, notes
+
+
+def _same_people(table: Iterable[str], found: Sequence[str]) -> dict[str, str]:
+    """For names found that are not the table's, the person of the table who must be meant: the same but for ``sub-`` and zeros in front."""
+    known = set(table)
+    strangers = [name for name in found if name not in known]
+    if not strangers:
+        return {}
+    taken = set(found)
+    free: dict[str, list[str]] = {}
+    for name in known - taken:
+        free.setdefault(_plain(name), []).append(name)
+    meant: dict[str, list[str]] = {}
+    for name in strangers:
+        meant.setdefault(_plain(name), []).append(name)
+    return {names[0]: free[plain][0] for plain, names in meant.items() if len(names) == 1 and len(free.get(plain, ())) == 1}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"^(?:sub-)?0*(?=.)", "", name)
 
 
 def listed(names: Iterable[str]) -> str:
