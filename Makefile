@@ -14,6 +14,9 @@ endif
 DEMO_OUT ?= demo
 DEMO_ARGS ?=
 
+# Processes that run the tests; each takes whole files.
+JOBS ?= 2
+
 .PHONY: demo test lint examples benchmarks fuzz calibration verify clean
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -25,7 +28,7 @@ demo: $(INSTALLED)
 	$(BIN)/connectome-gnn demo --out $(DEMO_OUT) --force $(DEMO_ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

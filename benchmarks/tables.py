@@ -11,13 +11,23 @@ import re
 import sys
 from pathlib import Path
 
+import calibration
+import evaluation
+import privacy_price
 import real_cohorts
 import simulated
 import topology
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-SUMMARIES = {"real_cohorts": real_cohorts.summary, "simulated": simulated.summary, "topology": topology.summary}
+SUMMARIES = {
+    "calibration": calibration.summary,
+    "evaluation": evaluation.summary,
+    "privacy_price": privacy_price.markdown,
+    "real_cohorts": real_cohorts.summary,
+    "simulated": simulated.summary,
+    "topology": topology.summary,
+}
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 python benchmarks/topology.py [--regions 84 200 400] [--patience 60] [--cohort]
 
 Graphs are log-normal random weights at density .3, a different one for each person. Every library gets its own graph object or matrix,
-built beforehand; ours is timed twice on a cohort of edge vectors: the compiled kernel alone (everything from weights to the measure), and
-the public function, with checks and memory for its results. The arithmetic floor is the number of operations (below) over this machine's
-own rate in a matrix product, measured next to each kernel, as other work on the machine slows both. ``--cohort`` adds the standard panel on
-8,086 people with 200 regions.
+built beforehand. Ours is timed on a cohort of edge vectors, the compiled kernel alone (everything from weights to the measure) and the
+public function, with checks and memory for its results; and on a single (R, R) matrix, the public function. The arithmetic floor is the
+number of operations (below) over this machine's own rate in a matrix product, measured next to each kernel, as other work on the machine
+slows both. ``--cohort`` adds the standard panel on 8,086 people with 200 regions.
 """
 
 from __future__ import annotations
@@ -99,19 +99,19 @@ def time_kernel(measure: str, cohort: np.ndarray, n_regions: int) -> float:
     return seconds(once, at_least=0.6) / len(cohort)
 
 
-def ours(w: np.ndarray, cohort: np.ndarray, partition: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """Our functions on a cohort of edge vectors, by measure."""
+def ours(weights: np.ndarray, partition: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Our functions on a cohort of edge vectors or on one matrix, by measure."""
     return {
-        "shortest paths": lambda: topology.shortest_paths(cohort, n_jobs=1),
-        "path measures": lambda: topology.path_measures(cohort, n_jobs=1),
-        "betweenness": lambda: topology.betweenness(cohort, n_jobs=1),
-        "edge betweenness": lambda: topology.edge_betweenness(cohort, n_jobs=1),
-        "local efficiency": lambda: topology.local_efficiency(cohort, n_jobs=1),
-        "clustering": lambda: topology.clustering(cohort, n_jobs=1),
-        "Louvain": lambda: topology.louvain(cohort, n_jobs=1),
-        "participation": lambda: topology.participation(cohort, partition, n_jobs=1),
-        "rich club": lambda: topology.rich_club(cohort, n_jobs=1),
-        "assortativity": lambda: topology.assortativity(cohort, n_jobs=1),
+        "shortest paths": lambda: topology.shortest_paths(weights, n_jobs=1),
+        "path measures": lambda: topology.path_measures(weights, n_jobs=1),
+        "betweenness": lambda: topology.betweenness(weights, n_jobs=1),
+        "edge betweenness": lambda: topology.edge_betweenness(weights, n_jobs=1),
+        "local efficiency": lambda: topology.local_efficiency(weights, n_jobs=1),
+        "clustering": lambda: topology.clustering(weights, n_jobs=1),
+        "Louvain": lambda: topology.louvain(weights, n_jobs=1),
+        "participation": lambda: topology.participation(weights, partition, n_jobs=1),
+        "rich club": lambda: topology.rich_club(weights, n_jobs=1),
+        "assortativity": lambda: topology.assortativity(weights, n_jobs=1),
     }
 
 
@@ -180,11 +180,13 @@ def time_graphs(n_regions: int, patience: float, expected: dict[tuple[str, str],
     graphs = [random_graph(n_regions, seed) for seed in range(PEOPLE.get(n_regions, 16))]
     w, cohort = graphs[0], np.ascontiguousarray(to_vectors(np.stack(graphs)))
     partition = np.arange(n_regions) % 7
-    others = rivals(w, partition)
+    others, alone = rivals(w, partition), ours(w, partition)
     entries: dict[str, Any] = {}
-    for measure, call in ours(w, cohort, partition).items():
+    for measure, call in ours(cohort, partition).items():
         call()
-        entry: dict[str, Any] = {"ours": 1e6 * seconds(call, at_least=1.0) / len(graphs), "libraries": {}}
+        alone[measure]()
+        entry: dict[str, Any] = {"ours": 1e6 * seconds(call, at_least=1.0) / len(graphs), "single": 1e6 * seconds(alone[measure])}
+        entry["libraries"] = {}
         if measure in KERNELS:
             operations = float(np.mean([OPERATIONS[measure][1](one) for one in graphs]))
             for precision, kind in (("float64", np.float64), ("float32", np.float32)):
@@ -274,11 +276,14 @@ def summary(record: dict) -> str:
         f"Microseconds per graph, {record['threads_of_each']} thread each, log-normal weights, density {record['density']}, float64; "
         f"{used}. "
         f"*cohort*: the public function on a cohort's edge vectors, checks included; *kernel*: the compiled part of it, from weights to "
-        f"measure. Floor: operations over the rate of a matrix product, measured next to each kernel ({rates['float64'] / 1e9:.0f} and, in "
+        f"measure; *one matrix*: the public function on a single (R, R) matrix, as the other libraries have it. "
+        f"Floor: operations over the rate of a matrix product, measured next to each kernel ({rates['float64'] / 1e9:.0f} and, in "
         f"float32, {rates['float32'] / 1e9:.0f} GFLOP/s at the start).",
         "",
-        "| measure | R | cohort | kernel | over its floor | kernel, float32 | " + " | ".join(columns) + " | fastest other over ours |",
-        "|" + "---|" * (len(columns) + 7),
+        "| measure | R | cohort | kernel | over its floor | kernel, float32 | one matrix | "
+        + " | ".join(columns)
+        + " | fastest other over cohort | over one matrix |",
+        "|" + "---|" * (len(columns) + 9),
     ]
     measures = list(next(iter(record["regions"].values())))
     for measure in measures:
@@ -293,8 +298,9 @@ def summary(record: dict) -> str:
                 number(kernel),
                 f"{kernel / entry['floor float64']:.1f}" if kernel else "",
                 number(entry.get("kernel float32")),
+                number(entry["single"]),
                 *("left out" if name in entry["libraries"] and name not in timed else number(timed.get(name)) for name in columns),
-                f"{min(timed.values()) / entry['ours']:.1f}" if timed else "",
+                *(f"{min(timed.values()) / entry[which]:.1f}" if timed else "" for which in ("ours", "single")),
             ]
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "Operations: " + "; ".join(f"{measure}, {what}" for measure, what in record["operations"].items()) + "."]

@@ -354,10 +354,12 @@ def site_trait(shares: NDArray[np.float64]) -> Trait:
 
 
 def describe(traits: tuple[Trait, ...]) -> dict[str, dict[str, object]]:
-    """``participants.json`` of some traits: Description, Units or Levels, Kind and Group of each column."""
+    """``participants.json`` of some traits: Description, Units with Minimum and Maximum, or Levels, Kind and Group of each column."""
     described: dict[str, dict[str, object]] = {}
     for trait in traits:
-        what = {"Units": trait.units} if trait.units else {"Levels": {code: _meaning(code) for code, _ in trait.levels}}
+        what: dict[str, object] = {"Units": trait.units, "Minimum": trait.low, "Maximum": trait.high}
+        if trait.levels:
+            what = {"Levels": {code: _meaning(code) for code, _ in trait.levels}}
         described[trait.name] = {"Description": trait.meaning, **what, "Group": trait.group, "Kind": trait.kind}
     return described
 

@@ -556,8 +556,11 @@ def test_wrong_arguments_are_refused(train, real):
         scored(real, real, train, parts=())
     with pytest.raises(ConnectomeError, match="cannot be called 'generated'"):
         scored(real, real, train, rivals={"generated": real})
-    with pytest.raises(ConnectomeError, match="0 or more, got -1"):
-        scored(real, real, train, n_bootstrap=-1)
+    for option in ("n_bootstrap", "seed"):
+        with pytest.raises(ConnectomeError, match=f"{option}.*0 or more, got -1"):
+            scored(real, real, train, **{option: -1})
+    with pytest.raises(ConnectomeError, match="n_jobs counts threads.*got 0"):
+        scored(real, real, train, n_jobs=0)
     with pytest.raises(ConnectomeError, match="no column 'household'"):
         scored(real, real, train, groups="household")
     with pytest.raises(TypeError, match="compute"):

@@ -57,3 +57,13 @@ def test_people_in_batches_are_people_at_once():
     assert parts.shares == pytest.approx(whole.shares)
     assert parts.distribution == pytest.approx(whole.distribution)
     assert whole.distribution[:, -1] == pytest.approx(1)
+
+
+def test_people_who_have_no_value_count_for_nothing():
+    rng = np.random.default_rng(3)
+    real, samples = rng.standard_normal((400, 2)), rng.standard_normal((400, 9, 2))
+    real[:300, 1] = np.nan
+    found = Ranks.of(real, samples, rng)
+    assert found.by_feature == pytest.approx(np.array(LEVELS)[:, None] / 100 * np.ones(2), abs=0.12)
+    real[:, 1] = np.nan
+    assert np.isnan(Ranks.of(real, samples, rng).by_feature[:, 1]).all()

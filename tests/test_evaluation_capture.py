@@ -161,3 +161,20 @@ def test_shuffled_people_are_at_chance_with_p_as_it_should_be():
     for name in p:
         assert (p[name] <= 0.05).sum() <= 4, name  # binomial: more than 4 of 20 once in 400
         assert 0.3 < p[name].mean() < 0.7, name
+
+
+def test_people_as_they_are_are_pooled_as_permuted_ones_are():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 12, 3))
+    x[:, 0] = y[:, 0] = np.arange(12) == 5  # an edge of one person alone, by chance the same one: r = 1
+    orders = np.stack([np.arange(12), *(rng.permutation(12) for _ in range(9))]).astype(np.int32)
+    found = captured([(x, y)], 3, np.ones((3, 12), np.float32), orders)
+    assert found.r[0] == pytest.approx(1, abs=1e-12)
+    assert found.null[0] == pytest.approx(found.pooled[0], abs=1e-5)
+    assert found.pooled[1:] == pytest.approx(found.pooled[0], abs=1e-5)
+
+
+def test_p_of_few_people_counts_their_own_order(world, train):
+    few = world.people(4, "few", 3)
+    entry = evaluate(few, few, train, parts="capture_edge_weight", measures=(), n_bootstrap=0, n_permutations=2000).to_dict()
+    assert entry["capture_edge_weight"]["p"] == pytest.approx(1 / 24, abs=0.02)  # one order in 24 is their own

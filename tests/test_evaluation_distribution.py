@@ -64,7 +64,8 @@ def test_every_score_is_there_with_interval_and_real_halves(truth):
     names |= {f"{kind}_{what}" for kind in ("ks", "energy") for what in ("edges", "edge_length", *MEASURES)}
     names |= {"two_sample_auc_components", "two_sample_auc_topology", "alpha_precision", "beta_recall", "wiring_energy"}
     names |= {f"mmd_{what}" for what in ("degree", "strength", "clustering", "laplacian")} | {"manifold_density", "manifold_coverage"}
-    names |= {f"coverage_{level}" for level in (50, 80, 90, 95)} | {f"coverage_90_{what}" for what in MEASURES} | {"wiring_degree_r"}
+    names |= {f"coverage_{level}" for level in (50, 80, 90, 95)} | {"wiring_degree_r"}
+    names |= {f"{score}_{what}" for score in ("coverage_90", "pit_deviation") for what in MEASURES}
     assert set(truth) == names
     for name, found in truth.items():
         if name == "log_likelihood":
@@ -131,6 +132,19 @@ def test_details_say_where(train, real, truth):
     assert found["q"].iloc[5] == found["q"].min()
     assert len(truth["ks_degree"].details) == R
     assert set(truth["mmd_degree"].details["kernel"]) == {"gaussian", "total_variation"}
+    levels = truth["coverage_90_strength"].details[[f"coverage_{level}" for level in (50, 80, 90, 95)]]
+    assert len(levels) == R
+    assert (levels.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    assert levels["coverage_90"].mean() == pytest.approx(truth["coverage_90_strength"].values[0])
+
+
+def test_the_transform_of_measures_finds_too_little_spread(train, real, truth):
+    names = ("pit_deviation_strength", "pit_deviation_global_efficiency")
+    for name in names:
+        assert truth[name].values[0] < 0.1
+    narrow = scored(people(60, "p", 3, samples=5, spread=0.3, kind="sample"), real, train, names)
+    assert narrow["pit_deviation_strength"].values[0] > 2 * truth["pit_deviation_strength"].values[0]
+    assert narrow["pit_deviation_strength"].values[0] > 2 * narrow["pit_deviation_strength"].real_vs_real
 
 
 def test_real_people_themselves_do_not_differ(train, real):
@@ -139,6 +153,27 @@ def test_real_people_themselves_do_not_differ(train, real):
     assert found["wiring_energy"].values[0] == 0
     assert found["ks_edges"].p == found["ks_degree"].p == 1
     assert found["mmd_degree"].p > 0.2
+
+
+def test_complete_networks_do_not_differ_in_the_lengths_of_their_edges():
+    train, real = people(40, "t", 1, signed=True), people(27, "p", 2, signed=True)
+    complete = [cohort(np.where(side.weights == 0, 0.1, side.weights), side.ids, signed=True) for side in (train, real)]
+    generated = cohort(np.repeat(complete[1].weights[::-1], 3, 0), np.repeat(real.ids, 3), 3, signed=True, kind="sample")
+    found = scored(generated, complete[1], complete[0], ("ks_edge_length", "energy_edge_length", "wiring_energy"), None)
+    for name in ("ks_edge_length", "energy_edge_length"):
+        assert found[name].values[0] == pytest.approx(0, abs=1e-12)
+        assert found[name].p == 1
+    assert "negative weights" in found["wiring_energy"].reason
+
+
+def test_few_resamples_are_few_and_no_crash(train, real):
+    names = ("ks_edges", "energy_strength", "mmd_strength", "spread_ratio", "edge_covariance_r", "ks_edge_length", "pit_deviation")
+    names += ("alpha_precision", "beta_recall", "manifold_density", "manifold_coverage", "coverage_90")
+    for number in (1, 5):
+        options = {"n_bootstrap": number, "n_permutations": number}
+        found = scored(people(60, "p", 3, samples=2, kind="sample"), real, train, names, ("strength",), **options)
+        assert set(found) == set(names)
+        assert all(estimate.values.shape == (1 + number,) for estimate in found.values())
 
 
 def test_other_people_and_uneven_numbers(train, real):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -167,9 +169,12 @@ def test_rows_that_are_all_alike_teach_nothing_and_do_no_harm():
     for learner in (LASSO, RIDGE):
         np.testing.assert_allclose(learner.fit(x, np.full(10, 7.0), folds_of(10))(x), 7.0, atol=1e-6)
         np.testing.assert_allclose(learner.fit(np.zeros_like(x), y, folds_of(10))(x), y.mean(), rtol=1e-6)
-    only = plain(np.ones(10))
+    only, some = plain(np.ones(10)), plain((np.arange(10) < 3).astype(float))
     for learner in (L1_LOGISTIC, L2_LOGISTIC):
         assert (learner.fit(x, only, folds_of(10))(x)[:, 1] > 0.99).all()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.testing.assert_allclose(learner.fit(np.zeros_like(x), some, folds_of(10))(x)[:, 1], 0.3, atol=1e-6)
 
 
 def test_edges_that_do_not_differ_take_no_part():

@@ -482,6 +482,7 @@ def test_bad_input_is_refused_in_a_sentence(train, holdout, fresh):
         ((fresh, changed(train, kind="expected"), holdout), {}, "expected connectomes"),
         ((fresh, of_weights(fresh.weights[:20], fresh, samples=2), holdout), {}, "2 rows a person"),
         ((fresh, train, holdout), {"n_draws": 0}, "n_draws"),
+        ((fresh, train, holdout), {"seed": -1}, "seed must be at least 0, got -1"),
         ((fresh, train, holdout), {"n_bootstrap": -1}, "n_bootstrap"),
         ((fresh, train, holdout), {"n_shadows": 2}, "n_shadows"),
     ]

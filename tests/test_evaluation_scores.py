@@ -207,6 +207,25 @@ def test_bad_input_in_a_sentence_each(world, train, real):
             evaluate(real, real, train, **{option: -1})
 
 
+def test_scores_of_ones_own_that_are_none_say_what_is_wrong(world, train, real):
+    def answering(answer):
+        score = MeanWeight()
+        score.compute = lambda generated, real, reference: answer
+        return score
+
+    options = {"measures": (), "n_bootstrap": 5}
+    for answer in (float("nan"), Estimate(np.array([np.nan]), 60)):
+        entry = evaluate(real, real, train, parts=answering(answer), **options).to_dict()["mean_weight"]
+        assert entry["value"] is None
+        assert "no finite number" in entry["reason"]
+    with pytest.raises(TypeError, match="score 'mean_weight': compute gives a number or an Estimate, got NoneType"):
+        evaluate(real, real, train, parts=answering(None), **options)
+    with pytest.raises(ConnectomeError, match=r"score 'mean_weight': the values of an Estimate are an array \(1 \+ B,\)"):
+        evaluate(real, real, train, parts=answering(Estimate(np.float64(3.0), 60)), **options)
+    with pytest.raises(TypeError, match=r"an object, not its class; give MeanWeight\(\)"):
+        evaluate(real, real, train, parts=[MeanWeight], **options)
+
+
 def test_names_of_the_first_scores_stay(world, train, real):
     names = [score.name for score in scores_of("fidelity", ("strength",))]
     assert tuple(names[:5]) == FIDELITY

@@ -48,6 +48,15 @@ def test_many_draws_are_each_draw_alone():
     assert np.abs(together.at_least[1] - (alone[:, 1] >= observed[1] * (1 - 1e-5)).sum(0)).max() <= 1
 
 
+def test_equal_samples_are_as_far_apart_as_ever_when_permuted():
+    values, _ = two(shift=0.0, features=20)
+    equal = np.tile(values[:, :40], 2)[:, : values.shape[1]]
+    unit = equal[:, :40].std(1, ddof=1)
+    nothing = (np.full(20, 1e-17), np.full(20, 1e-17))  # 0 but for rounding
+    draws = np.zeros((values.shape[1], 50), np.float32)
+    assert (drawn_distances(equal.astype(np.float32), draws, unit, nothing).at_least == 50).all()
+
+
 def test_undefined_values_are_an_atom_above_all():
     values = np.array([[0.0, 1, np.nan, np.nan, 0, 1, 2, 3]])
     ks, energy = distances(values, Labels(np.arange(4), 4 + np.arange(4), 1, False).observed(), np.ones(1))

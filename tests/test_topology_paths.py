@@ -20,12 +20,12 @@ from scipy.sparse.csgraph import shortest_path
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices, to_lengths, to_matrices
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.topology import cohorts
 from connectome_gnn.topology.betweenness import betweenness, edge_betweenness
 from connectome_gnn.topology.clustering import clustering
 from connectome_gnn.topology.local_efficiency import SIDE_BY_SIDE as NEIGHBOURS
 from connectome_gnn.topology.local_efficiency import local_efficiency
 from connectome_gnn.topology.paths import (
-    SIDE_BY_SIDE,
     _shortest_paths,
     characteristic_path_length,
     diameter,
@@ -36,6 +36,7 @@ from connectome_gnn.topology.paths import (
     radius,
     shortest_paths,
 )
+from connectome_gnn.topology.side_by_side import SIDE_BY_SIDE, people_side_by_side
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-5}
 
@@ -305,8 +306,9 @@ def test_real_connectomes(name: str, data_folder: Callable[[str], Path]) -> None
 
 @pytest.mark.parametrize("kind", TOLERANCE)
 @pytest.mark.parametrize("n", [3, 17, 40, SIDE_BY_SIDE + 3])
-def test_everybody_gets_what_they_get_alone(n: int, kind: type) -> None:
+def test_everybody_gets_what_they_get_alone(n: int, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever lies beside them in a vector, and however few are left for the last one."""
+    monkeypatch.setattr(cohorts, "WORTH_THREADS", 0)
     w = np.stack([random_graph(n, 0.05 + 0.05 * seed, seed) for seed in range(18 if n < 100 else 2)]).astype(kind)
     vectors = w[:, *edge_indices(n)]
     vectors.setflags(write=False)
@@ -314,6 +316,55 @@ def test_everybody_gets_what_they_get_alone(n: int, kind: type) -> None:
         alone = np.stack([measure(one) for one in w])
         np.testing.assert_array_equal(measure(vectors, n_jobs=2), alone)
         np.testing.assert_array_equal(measure(w), alone)
+
+
+KINDS_OF_GRAPHS: dict[str, Callable[[int, int], np.ndarray]] = {
+    "random": lambda n, seed: random_graph(n, 0.3, seed),
+    "disconnected": lambda n, seed: random_graph(n, min(1.5 / n, 1), seed, spread=2.0),
+    "tied": lambda n, seed: symmetric(np.random.default_rng(seed).integers(0, 4, (n, n)).astype(float)),
+    "narrow range": lambda n, seed: symmetric(np.random.default_rng(seed).uniform(0.2, 0.6, (n, n))),
+    "wide range": lambda n, seed: random_graph(n, 0.6, seed, spread=5.0),
+}
+
+
+@pytest.mark.parametrize("kind", TOLERANCE)
+@pytest.mark.parametrize("which", KINDS_OF_GRAPHS)
+def test_one_graph_and_graphs_side_by_side_agree_to_the_last_bit(which: str, kind: type) -> None:
+    """A single graph goes through other code than a vector full of them, and must not show it."""
+    for n in (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 30, 41, 84, SIDE_BY_SIDE):
+        w = np.stack([KINDS_OF_GRAPHS[which](n, seed) for seed in range(16)]).astype(kind)
+        assert people_side_by_side(16, n, w) == 16 and people_side_by_side(1, n, w) == 0
+        for measure in (shortest_paths, betweenness, edge_betweenness):
+            together = measure(w)
+            for k in (0, 7, 15):
+                np.testing.assert_array_equal(measure(w[k]), together[k], err_msg=f"{n} regions")
+        together = path_measures(w)
+        for k in (0, 7, 15):
+            for name, one in path_measures(w[k])._asdict().items():
+                np.testing.assert_array_equal(one, getattr(together, name)[k], err_msg=f"{name}, {n} regions")
+
+
+def test_few_graphs_go_one_by_one() -> None:
+    for kind, lanes in ((np.float64, 8), (np.float32, 16)):
+        like = np.zeros(1, kind)
+        assert [people_side_by_side(people, 84, like) for people in (0, 1, lanes // 2, lanes - 1)] == [0, 0, 0, lanes - 1]
+        assert people_side_by_side(2 * lanes + 1, 84, like) == 2 * lanes
+        assert people_side_by_side(lanes, SIDE_BY_SIDE + 1, like) == 0
+
+
+def test_little_work_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("threads were started")
+
+    monkeypatch.setattr(cohorts.joblib, "Parallel", refuse)
+    w = np.stack([GRAPHS["random"]] * 20)
+    for measure in (shortest_paths, path_measures, betweenness, local_efficiency, clustering):
+        measure(w, n_jobs=2)
+        measure(w[0], n_jobs=2)
+    monkeypatch.setattr(cohorts, "WORTH_THREADS", 0)
+    shortest_paths(w[0], n_jobs=2)
+    with pytest.raises(AssertionError, match="threads were started"):
+        shortest_paths(w, n_jobs=2)
 
 
 def test_kernels_are_compiled_once_for_all_who_call_them() -> None:

@@ -55,18 +55,25 @@ class Ranks:
     Attributes
     ----------
     shares : (levels, N) of each person's features, the share inside the central interval of each level (:data:`LEVELS`).
-    by_feature : (levels, F) of each feature, the share of people inside.
+    inside, known : (levels, F) and (F,) of each feature, the people inside and those who have a rank on it.
     distribution : (N, POINTS) of each person's features, the share with a rank up to 1 / POINTS, 2 / POINTS, ...
     """
 
     shares: NDArray[np.float64]
-    by_feature: NDArray[np.float64]
+    inside: NDArray[np.float64]
+    known: NDArray[np.float64]
     distribution: NDArray[np.float64]
+
+    @property
+    def by_feature(self) -> NDArray[np.float64]:
+        """(levels, F) of each feature, the share inside of the people who have a rank on it; NaN where nobody has."""
+        return np.divide(self.inside, self.known, out=np.full(self.inside.shape, np.nan), where=self.known > 0)
 
     @classmethod
     def empty(cls, n_people: int, n_features: int) -> Ranks:
         """Nothing filled in yet."""
-        return cls(np.full((len(LEVELS), n_people), np.nan), np.zeros((len(LEVELS), n_features)), np.full((n_people, POINTS), np.nan))
+        shares, inside = np.full((len(LEVELS), n_people), np.nan), np.zeros((len(LEVELS), n_features))
+        return cls(shares, inside, np.zeros(n_features), np.full((n_people, POINTS), np.nan))
 
     @classmethod
     def of(cls, real: NDArray, samples: NDArray, generator: np.random.Generator) -> Ranks:
@@ -82,7 +89,8 @@ class Ranks:
         for row, level in enumerate(LEVELS):
             inside = np.abs(ranks - np.float32(0.5)) <= level / 200
             self.shares[row, people] = np.where(defined.any(1), inside.sum(1) / number, np.nan)
-            self.by_feature[row] += inside.sum(0) / self.shares.shape[1]
+            self.inside[row] += inside.sum(0)
+        self.known += defined.sum(0)
         place = np.minimum(np.where(defined, ranks, 0) * POINTS, POINTS - 1).astype(np.intp)
         flat = (place + POINTS * np.arange(len(ranks))[:, None])[defined]
         counts = np.bincount(flat, minlength=POINTS * len(ranks)).reshape(len(ranks), POINTS)
@@ -115,9 +123,9 @@ class Coverage(SharedScore):
 
     The interval of level L holds the middle L % of a person's distribution; whether the real value is inside is told from its randomised
     rank among the K samples (:func:`randomised_ranks`), which is exact for every K and at the atom of zeros, where quantiles of few
-    samples are not. Range: 0 to 1; the null is L / 100, what calibrated samples score; lower: samples vary too little, or miss; higher:
-    too much. All K samples are used. ``real_vs_real``: other real people in the place of samples, K for each person of one half, drawn
-    from the other. Details: the share for every edge (or region).
+    samples are not. Shape: one number. Range: 0 to 1; the null is L / 100, what calibrated samples score; lower: samples vary too little,
+    or miss; higher: too much. All K samples are used. ``real_vs_real``: other real people in the place of samples, K for each person of one
+    half, drawn from the other. Details: the share for every edge (or region, at every level).
     Undefined for one sample a person, which tells no interval, for expected connectomes, and where people differ.
     Source: Gneiting, Balabdaoui & Raftery 2007, J. R. Stat. Soc. B 69:243.
     """
@@ -142,6 +150,8 @@ class Coverage(SharedScore):
             return Estimate.undefined(f"{self.measure} is undefined for every real person", null=null)
         halves = float(np.nanmean(beside.shares[row])) if np.isfinite(beside.shares[row]).any() else float("nan")
         details = _places(comparison, self.measure).assign(coverage=ranks.by_feature[row], real_vs_real=beside.by_feature[row])
+        if self.measure:  # the other levels, which have scores of their own for edges alone
+            details = details.assign(**{f"coverage_{level}": share for level, share in zip(LEVELS, ranks.by_feature, strict=True)})
         n = int(np.isfinite(shares).sum())
         means = weighted_mean(comparison.weights, shares)
         if len(means) > 1:
@@ -152,36 +162,45 @@ class Coverage(SharedScore):
 
 
 class PITDeviation(SharedScore):
-    """How far the probability integral transform is from uniform: ``mean over u of |share of ranks up to u - u|``, over people and edges.
+    """How far the probability integral transform is from uniform: ``mean over u of |share of ranks up to u - u|``, over people and edges
+    (or a measure's regions).
 
-    The ranks of :class:`Coverage`. Range: 0 to .5; 0 for calibrated samples, but for the people's finite number: an interval that reaches
-    down to about ``real_vs_real`` tells nothing against them. Details: the share of ranks up to each of 100 values of u: above u in the
-    lower half and below it in the upper half where samples vary too little, on one side all along where they are shifted.
+    The ranks of :class:`Coverage`. Shape: one number. Range: 0 to .5; 0 for calibrated samples, but for the people's finite number: an
+    interval that reaches down to about ``real_vs_real`` tells nothing against them. Details: the share of ranks up to each of 100 values of
+    u: above u in the lower half and below it in the upper half where samples vary too little, on one side all along where they are shifted.
     Interval: of the expectation for so many people (:func:`~connectome_gnn.evaluation.inversion.deviation_draws`).
     Source: Dawid 1984, J. R. Stat. Soc. A 147:278; Czado, Gneiting & Held 2009, Biometrics 65:1254.
     """
 
-    name = "pit_deviation"
     paired = True
+
+    def __init__(self, measure: str | None = None) -> None:
+        self.measure = measure
+        self.name = "pit_deviation" + (f"_{measure}" if measure else "")
+        self.topology = measure is not None
 
     def estimate(self, comparison: Comparison) -> Estimate:
         """Deviation of the pooled transform."""
         reason = _why_not(comparison)
         if reason:
             return Estimate.undefined(reason, null=0.0)
-        ranks, beside = _ranks_of(comparison, None)
+        ranks, beside = _ranks_of(comparison, self.measure)
         points = (np.arange(POINTS) + 1) / POINTS
-        difference = ranks.distribution.mean(0) - points
-        weights = comparison.weights[1:]
-        noise = (weights / weights.sum(1, keepdims=True) - np.float32(1 / len(ranks.distribution))) @ ranks.distribution
+        known = np.isfinite(ranks.distribution).all(1)
+        if known.sum() < 2:
+            return Estimate.undefined(f"{self.measure} is undefined for all real people but one, or for all of them", null=0.0)
+        difference, weights = ranks.distribution[known].mean(0) - points, comparison.weights[1:, known]
+        total = np.maximum(weights.sum(1, keepdims=True), 1)
+        noise = (weights / total - np.float32(1 / known.sum())) @ ranks.distribution[known]
         draws = deviation_draws(difference, noise.T.astype(np.float64), lambda d: np.abs(d).mean(0)) if len(noise) else np.empty(0)
         draws = np.maximum(draws, 0)
-        other = beside.distribution.mean(0)
+        of_others = beside.distribution[np.isfinite(beside.distribution).all(1)]
+        other = of_others.mean(0) if len(of_others) else np.full(POINTS, np.nan)
         values = np.concatenate([[np.abs(difference).mean()], draws])
         details = pd.DataFrame({"u": points, "share": difference + points, "real_vs_real": other})
         return Estimate(
             values,
-            comparison.n_people,
+            int(known.sum()),
             0.0,
             real_vs_real=float(np.abs(other - points).mean()),
             lower_is_better=True,
@@ -192,9 +211,9 @@ class PITDeviation(SharedScore):
 class LogLikelihood(SharedScore):
     """Mean log density of real people's connectomes under the generator, nats per edge.
 
-    ``mean over people of log p(x) / E``, p on the modelling scale (Lebesgue measure and a point mass at 0). Range: any number; only
-    differences between generators on one cohort mean something. Undefined without ``log_prob``, which takes a cohort and gives a log
-    density in nats for every row. Details: nats per edge of each person.
+    ``mean over people of log p(x) / E``, p on the modelling scale (Lebesgue measure and a point mass at 0). Shape: one number. Range: any
+    number; there is no chance level, and only differences between generators on one cohort mean something. Undefined without ``log_prob``,
+    which takes a cohort and gives a log density in nats for every row. Details: nats per edge of each person.
     Source: Good 1952, J. R. Stat. Soc. B 14:107 (the logarithmic score).
     """
 
@@ -218,9 +237,10 @@ class LogLikelihood(SharedScore):
 
 
 def calibration_scores(measures: tuple[str, ...]) -> list[SharedScore]:
-    """Coverage of edges at four levels and of measures at 90 %, PIT and log-likelihood."""
-    of_edges = [Coverage(level) for level in LEVELS]
-    return [*of_edges, *(Coverage(90, measure) for measure in measures), PITDeviation(), LogLikelihood()]
+    """Coverage of edges at four levels and of measures at 90 % (the other levels in the details), PIT of both, and log-likelihood."""
+    of_edges = [*(Coverage(level) for level in LEVELS), PITDeviation()]
+    of_measures = [*(Coverage(90, measure) for measure in measures), *(PITDeviation(measure) for measure in measures)]
+    return [*of_edges, *of_measures, LogLikelihood()]
 
 
 def _why_not(comparison: Comparison) -> str:

@@ -22,7 +22,7 @@ from connectome_gnn.evaluation.comparison import Comparison
 from connectome_gnn.evaluation.resampling import permutations
 from connectome_gnn.evaluation.scores import Estimate
 from connectome_gnn.evaluation.sides import level_of
-from connectome_gnn.evaluation.statistics import benjamini_hochberg, permutation_p, pooled_r
+from connectome_gnn.evaluation.statistics import MOST_R, benjamini_hochberg, permutation_p, pooled_r
 from connectome_gnn.progress import progress
 
 __all__ = ["CaptureEdges", "CaptureMeasure", "Captured", "captured"]
@@ -39,9 +39,7 @@ COLUMNS_AT_ONCE = 2048
 CONSTANT = 1e-12
 """A column whose standard deviation is below this share of its largest value does not vary between people."""
 
-MOST_R = np.float32(1 - 1e-6)
-"""Resampled and permuted correlations, in float32, are pooled as if no larger than this."""
-
+MOST_R_32 = np.float32(MOST_R)
 ROUNDING = np.float32(1e-6)
 
 
@@ -80,7 +78,7 @@ class _Capture(CeilingScore):
         details = None if table is None else table.assign(r=found.r, p=found.p, q=found.q)
         if not np.isfinite(found.r).any():
             return replace(Estimate.undefined(self.nothing_varies, null=0.0), details=details)
-        p = float(permutation_p(found.pooled[0], found.null)) if len(found.null) else float("nan")
+        p = float(permutation_p(found.pooled[0] - ROUNDING, found.null)) if len(found.null) else float("nan")
         return Estimate(found.pooled, n, 0.0, p=p, details=details)
 
     def of_repeat(self, comparison: Comparison) -> NDArray[np.float64]:
@@ -101,7 +99,8 @@ class CaptureEdges(_Capture):
     """Correlation across people between generated and real weight of an edge, pooled over edges.
 
     ``tanh(mean_e atanh r_e)``, ``r_e = r(x_.e, y_.e)`` over the N people, modelling scale, over all edges on which both real and
-    generated people differ (``details`` has every edge, NaN where they do not). Range: -1 to 1; the null is 0, whatever the group mean.
+    generated people differ (``details`` has every edge, NaN where they do not). Shape: one number. Range: -1 to 1; the null is 0, whatever
+    the group mean.
     p: one-sided, people permuted, units whole; per edge p and Benjamini-Hochberg q in the details. Interval: bootstrap over people.
     Samples: the mean of a person's K samples is compared.
     Ceiling of a second scan: :func:`~connectome_gnn.evaluation.ceilings.pooled_ceiling`.
@@ -132,8 +131,8 @@ class CaptureEdges(_Capture):
 class CaptureMeasure(_Capture):
     """Correlation across people between a topology measure of generated and of real connectomes; pooled over regions where it is nodal.
 
-    ``r(x, y)`` of a global measure; ``tanh(mean_i atanh r_i)`` over regions i of a nodal one. Range: -1 to 1; the null is 0. p and
-    interval as of :class:`CaptureEdges`; p and q of every region in the details.
+    ``r(x, y)`` of a global measure; ``tanh(mean_i atanh r_i)`` over regions i of a nodal one. Shape: one number. Range: -1 to 1; the null
+    is 0. p and interval as of :class:`CaptureEdges`; p and q of every region in the details.
     Samples: y is the mean over a person's K samples of the measure, never the measure of their mean; undefined for expected connectomes.
     People of whom a global measure is undefined are left out (``n``), regions in which a nodal one is undefined of anybody too.
     Source: Liu et al. 2025, Medical Image Analysis 103761.
@@ -228,7 +227,7 @@ def _resampled(
     variances = (share @ x**2 - mean_x**2) * (share @ y**2 - mean_y**2)
     varies = variances > ROUNDING
     r = np.divide(covariance, np.sqrt(np.where(varies, variances, 1)), out=np.zeros_like(covariance), where=varies)
-    z = np.arctanh(np.clip(r, -MOST_R, MOST_R))
+    z = np.arctanh(np.clip(r, -MOST_R_32, MOST_R_32))
     return z.sum(1, dtype=np.float64), varies.sum(1).astype(np.float64)
 
 
@@ -289,5 +288,5 @@ def _permuted_columns(
         fisher = 0.0
         for c in range(WIDTH):
             above[c] += sums[p, c] >= least[c]
-            fisher += np.arctanh(min(max(sums[p, c], -MOST_R), MOST_R))
+            fisher += np.arctanh(min(max(sums[p, c], -MOST_R_32), MOST_R_32))
         z[p] += fisher

@@ -130,5 +130,7 @@ def _named(wanted: str, measures: tuple[str, ...]) -> list[Entry]:
 
 
 def _check_score(score: Any) -> None:
+    if isinstance(score, type):
+        raise TypeError(f"a score is an object, not its class; give {score.__name__}() in the place of {score.__name__}")
     if not isinstance(score, Score):
         raise TypeError(f"a score has a name, paired, topology and compute(generated, real, reference); {score!r} has not")

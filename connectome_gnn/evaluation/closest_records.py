@@ -33,9 +33,9 @@ def closest_record_share(release: Release) -> Estimate:
     in size T' or H' is a random subset of the larger one, as many people as the smaller one has, and the share is averaged over
     ``n_draws`` of them: more people lie closer for no other reason than that they are more.
 
-    Range: 0 to 1; 0.5 is expected if nothing leaked, 1 where every generated connectome is nearly a training person's and the groups are
-    of one size. Among n of N training people, copies of all of them score ``n / N + (1 - n / N) / 2``: the details hold the share before
-    any subset is drawn and the number of exact copies.
+    Shape: one number. Range: 0 to 1; 0.5 is expected if nothing leaked, 1 where every generated connectome is nearly a training person's
+    and the groups are of one size. Among n of N training people, copies of all of them score ``n / N + (1 - n / N) / 2``: the details hold
+    the share before any subset is drawn and the number of exact copies.
 
     The interval is the score minus the deviations from 0.5 under random exchanges of training and held-out people (units whole): under
     the null these are all of the score's own, also where a few people in the middle are the closest to most generated connectomes, which
@@ -72,8 +72,8 @@ def nearest_neighbour_distance_ratio(release: Release) -> Estimate:
     ``mean over g of d1(g, T') / d2(g, T')``, T' all training people or, where there are fewer held-out ones, random subsets of their number
     (``n_draws``, averaged).
 
-    Range: 0 to 1; near 1 nobody stands out, 0 for copies (1 where both distances are 0). Expected if nothing leaked, the null: the same
-    ratio with held-out people in the place of training people. Below it, connectomes were made from single people.
+    Shape: one number. Range: 0 to 1; near 1 nobody stands out, 0 for copies (1 where both distances are 0). Expected if nothing leaked, the
+    null: the same ratio with held-out people in the place of training people. Below it, connectomes were made from single people.
 
     The interval adds the variance over generated people to that over training people, which random halves of them give (a quarter of how
     much halves differ beyond chance among generated people), units whole. p is by exchanges of training and held-out people, one-sided
@@ -113,10 +113,11 @@ def authenticity(release: Release) -> Estimate:
 
     ``mean over g of [d(g, t) > d(t, t')]``, t the training person closest to g and t' the training person closest to t.
 
-    Range: 0 to 1; 0 for copies. It is no share of 1 that is expected of fresh people, but what the same connectomes score against held-out
-    people in the place of training people: the null. A generator whose people differ too little scores low against both. The score rises
-    slowly with the number of people (.69 with 100, .74 with 800 in a simulated cohort), so that with fewer held-out people the null is a
-    little low; p, by exchanges of training and held-out people at their own numbers, does not depend on it (one-sided, lower).
+    Shape: one number. Range: 0 to 1; 0 for copies. It is no share of 1 that is expected of fresh people, but what the same connectomes
+    score against held-out people in the place of training people: the null. A generator whose people differ too little scores low against
+    both. The score rises slowly with the number of people (.69 with 100, .74 with 800 in a simulated cohort), so that with fewer held-out
+    people the null is a little low; p, by exchanges of training and held-out people at their own numbers, does not depend on it (one-sided,
+    lower).
 
     The interval is Jeffreys', with the variance of :func:`nearest_neighbour_distance_ratio`. n counts generated people.
 

@@ -79,9 +79,9 @@ class _Distance(SharedScore):
 class EdgeDistance(_Distance):
     """Mean over edges of a distance between the edge's distribution in real and in generated people.
 
-    Kolmogorov-Smirnov: ``max_t |F(t) - G(t)|``, range 0 to 1. Energy: ``sqrt(2 integral (F - G)^2 dt)`` in the edge's real standard
-    deviations on the modelling scale, range 0 upwards. Both are those of all N real and all M x K generated connectomes, as scipy has
-    them; edges that everybody has alike are left out. Zeros are atoms: everybody who lacks an edge is equal.
+    Shape: one number. Kolmogorov-Smirnov: ``max_t |F(t) - G(t)|``, range 0 to 1. Energy: ``sqrt(2 integral (F - G)^2 dt)`` in the edge's
+    real standard deviations on the modelling scale, range 0 upwards. Both are those of all N real and all M x K generated connectomes, as
+    scipy has them; edges that everybody has alike are left out. Zeros are atoms: everybody who lacks an edge is equal.
 
     Chance: a distance between finite cohorts is never 0. The null is its mean when real and generated people trade places (the real
     connectome of a person and one of that person's samples; other people's, between cohorts), p the share of those permutations that reach
@@ -103,8 +103,8 @@ class EdgeDistance(_Distance):
 class MeasureDistance(_Distance):
     """Distance between a topology measure's distribution in real and in generated people, for a nodal measure the mean over regions.
 
-    As :class:`EdgeDistance`, on the measure's own values; a value that is undefined for a person is an atom of its own. Undefined for
-    expected connectomes.
+    As :class:`EdgeDistance` (formula, shape, range, chance, source), on the measure's own values; a value that is undefined for a person is
+    an atom of its own. Undefined for expected connectomes.
     """
 
     topology = True

@@ -40,8 +40,9 @@ class SpreadRatio(SharedScore):
     with n - 1. With K samples a person the generated variance is what one sample a person has in expectation: the variance of the
     people's means (n - 1) plus the mean of the samples' variances around them (K). Edges on which real people do not differ are left out.
 
-    Range: 0 upwards; a perfect generator's samples score 1 (the null is 1: no difference), one connectome repeated scores 0. Expected
-    connectomes are averages and score well below 1, however good: the square root of the share of variance that phenotypes explain.
+    Shape: one number. Range: 0 upwards; a perfect generator's samples score 1 (the null is 1: no difference), one connectome repeated
+    scores 0. Expected connectomes are averages and score well below 1, however good: the square root of the share of variance that
+    phenotypes explain.
     Source: the law of total variance, applied edge by edge.
     """
 
@@ -64,8 +65,8 @@ class SpreadRatio(SharedScore):
 class DensityDifference(SharedScore):
     """Generated minus real density: share of all E edges that are not exactly 0, averaged over people (and samples).
 
-    Range: -1 to 1; the null, no difference, is 0. Undefined for expected connectomes, which are averages over people with and without
-    an edge.
+    Shape: one number. Range: -1 to 1; the null, no difference, is 0. Undefined for expected connectomes, which are averages over people
+    with and without an edge.
     Source: network density (Rubinov & Sporns 2010, NeuroImage 52:1059).
     """
 
@@ -84,8 +85,8 @@ class DensityDifference(SharedScore):
 class ZerosDifference(SharedScore):
     """Generated minus real share of exact zeros among all E edges, averaged over people (and samples).
 
-    Range: -1 to 1; the null, no difference, is 0. The mirror image of :class:`DensityDifference`, under the name by which samples are
-    judged: absent edges should be exactly 0 as often as in real people. Undefined for expected connectomes.
+    Shape: one number. Range: -1 to 1; the null, no difference, is 0. The mirror image of :class:`DensityDifference`, under the name by
+    which samples are judged: absent edges should be exactly 0 as often as in real people. Undefined for expected connectomes.
     Source: Rubinov & Sporns 2010, NeuroImage 52:1059 (density).
     """
 

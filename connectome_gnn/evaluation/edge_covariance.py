@@ -22,8 +22,9 @@ class EdgeCovarianceR(SharedScore):
     of the other half where both cohorts hold the same people (so that no person is on both sides), and both r are averaged; one sample a
     person, the first. ``real_vs_real`` is the r between both halves: the same numbers of people, so the same noise, and the two compare.
 
-    Range: -1 to 1. Noise in the correlations keeps r below 1 even where nothing differs: the null is therefore that of the real halves, and
-    0 what unrelated edges score. Interval: of the expectation for halves of this size (infinitesimal jackknife over people).
+    Shape: one number. Range: -1 to 1. Noise in the correlations keeps r below 1 even where nothing differs: the null is therefore that of
+    the real halves, and 0 what unrelated edges score. Interval: of the expectation for halves of this size (infinitesimal jackknife over
+    people).
     Undefined where generated people do not differ.
     Source: the second-order comparison of functional connectomes (Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2:4), on edges.
     """

@@ -26,10 +26,10 @@ class EdgeLengthDistance(SharedScore):
     """Distance between the lengths of the edges that generated and real people have.
 
     F(l) is the share of a person's edges no longer than l, averaged over people (and samples), read at 400 lengths of evenly growing share
-    of all possible edges. Kolmogorov-Smirnov: ``max |F - G|``, range 0 to 1. Energy: ``sqrt(2 integral (F - G)^2 dl)``, in standard
-    deviations of the real people's edge lengths. Chance: null, p, ``real_vs_real`` (brought to the cohorts' sizes) and interval as for
-    :class:`~connectome_gnn.evaluation.distances.EdgeDistance`. Details: F and G at every length.
-    Undefined for expected connectomes and without coordinates.
+    of all possible edges. Shape: one number. Kolmogorov-Smirnov: ``max |F - G|``, range 0 to 1. Energy: ``sqrt(2 integral (F - G)^2 dl)``,
+    in standard deviations of the real people's edge lengths. Chance: null, p, ``real_vs_real`` (brought to the cohorts' sizes) and interval
+    as for :class:`~connectome_gnn.evaluation.distances.EdgeDistance`. Details: F and G at every length. Undefined for expected connectomes
+    and without coordinates.
     Source: Betzel & Bassett 2018, PNAS 115:E4880 (lengths); Szekely & Rizzo 2013, J. Stat. Planning and Inference 143:1249.
     """
 

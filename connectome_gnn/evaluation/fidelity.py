@@ -29,7 +29,7 @@ class R2BeyondMean(CeilingScore):
 
     ``1 - sum ((x - y) / s)^2 / sum ((x - m) / s)^2``, both sums pooled over people and common edges.
 
-    Range: up to 1; the training mean scores 0 (the null) and whatever is further from people than that mean scores below 0.
+    Shape: one number. Range: up to 1; the training mean scores 0 (the null) and what is further from people than it scores below 0.
     Samples: the mean of a person's K samples is scored; their own spread still costs about 1 / K of the residual variance, so a
     generator's ``expected`` scores higher than its samples.
     Ceiling: the same with the truth in place of y, for the same people; of a second scan, 1 less half the squares between the scans over
@@ -58,8 +58,8 @@ class R2BeyondMean(CeilingScore):
 class RawR(CeilingScore):
     """Pearson r between generated and real connectome, over all E edges, averaged over people.
 
-    ``mean_i r(x_i, y_i)``. Range: -1 to 1. It says little: the training mean reaches around .9 in most cohorts, and that r, averaged
-    over the same people, is the null.
+    ``mean_i r(x_i, y_i)``. Shape: one number. Range: -1 to 1. It says little: the training mean reaches around .9 in most cohorts, and that
+    r, averaged over the same people, is the null.
     Samples: the mean of a person's K samples is scored. People whose generated connectome is constant are left out (``n``).
     Ceiling: the truth's own score; of a second scan, the root of the r between scans (Spearman 1904, Am. J. Psychol. 15:72).
     Source: Pearson's r, the usual report of generated connectomes.
@@ -80,9 +80,9 @@ class RawR(CeilingScore):
 class DemeanedR(CeilingScore):
     """Pearson r between generated and real deviation from the training mean, over common edges, averaged over people.
 
-    ``mean_i r(x_i - m, y_i - m)``. Range: -1 to 1. Null: the mean of ``r(x_i - m, y_j - m)`` over all pairs of different people, that is,
-    what a person's real connectome shares with the connectomes generated for everybody else; near 0, and above it where held-out people
-    as a whole differ from the training people in a way that the generator knows.
+    ``mean_i r(x_i - m, y_i - m)``. Shape: one number. Range: -1 to 1. Null: the mean of ``r(x_i - m, y_j - m)`` over all pairs of different
+    people, that is, what a person's real connectome shares with the connectomes generated for everybody else; near 0, and above it where
+    held-out people as a whole differ from the training people in a way that the generator knows.
     Undefined for the training mean itself: a deviation of zero everywhere has no direction. Deviations below 1e-4 of the training spread,
     or below the rounding of the stored weights, count as zero. People without one are left out (``n``).
     Samples: the mean of a person's K samples is scored. Ceiling: the truth's own; of a second scan, the root of its own demeaned r.
@@ -109,8 +109,8 @@ class PresenceAUC(CeilingScore):
     """How well samples rank the rare edges a person has before those the person lacks: area under the ROC curve, averaged over people.
 
     Per person, over the edges that fewer than half of the training people have: the probability that an edge the person has is in more of
-    the K samples than one the person lacks, ties counted half. Range: 0 to 1; chance .5. Null: the same with the share of training people
-    who have the edge in place of the share of samples; few samples have many ties, and rank below it for that alone.
+    the K samples than one the person lacks, ties counted half. Shape: one number. Range: 0 to 1; chance .5. Null: the same with the share
+    of training people who have the edge in place of the share of samples; few samples have many ties, and rank below it for that alone.
     Undefined for expected connectomes (they do not say which edges are absent) and where no edge is rare.
     Ceiling: the truth's own, or that of a second scan, which is less than the person's own probabilities would score.
     Source: Mann-Whitney U; Hanley & McNeil 1982, Radiology 143:29.
@@ -128,8 +128,8 @@ class PresenceBrier(CeilingScore):
 
     Per person, over the edges that fewer than half of the training people have: ``mean (p - a)^2 - p (1 - p) / (K - 1)``, p the share of
     the K samples with the edge, a = 1 where the person has it; then averaged over people. The second term takes out what the finite
-    number of samples adds, so that the score does not depend on K in expectation. Range: about 0 to 1. Null: the same with the share of
-    training people who have the edge as p (without the second term).
+    number of samples adds, so that the score does not depend on K in expectation. Shape: one number. Range: about 0 to 1. Null: the same
+    with the share of training people who have the edge as p (without the second term).
     Undefined for a single sample a person, for expected connectomes, and where no edge is rare.
     Ceiling: the truth's own; of a second scan, half the share of rare edges in which the scans differ.
     Source: Brier 1950, Mon. Weather Rev. 78:1; fair form: Ferro 2014, Q. J. R. Meteorol. Soc. 140:1917.

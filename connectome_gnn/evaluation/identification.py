@@ -134,7 +134,8 @@ class IdentificationTop(_IdentifiedShare):
     """Share of people whose own generated connectome is among the m most similar to their real one (m = 1 or 5).
 
     ``mean_i min(max(m - c_i, 0) / (1 + e_i), 1)``, c_i the number of other people's generated connectomes that are more similar, e_i of
-    those that tie. Range: 0 to 1; chance, the null, m / N. The gallery is all N people, so values are comparable at equal N only.
+    those that tie. Shape: one number. Range: 0 to 1; chance, the null, m / N. The gallery is all N people, so values are comparable at
+    equal N only.
     Interval: Wilson's (1927, JASA 22:209) with a variance from random halves of people. p: one-sided, generated people permuted.
     Samples: the mean of a person's K samples is the generated connectome. People without a direction (:class:`DemeanedR`) are left out.
     Ceiling: the truth's own; of a second scan, what an error-free connectome would reach
@@ -165,9 +166,9 @@ class IdentificationTop(_IdentifiedShare):
 class IdentificationHungarian(_IdentifiedShare):
     """Share of people who get their own generated connectome in the one-to-one matching of largest total similarity.
 
-    ``linear_sum_assignment(1 - S)``; people whose connectomes are identical share what their matches are worth. Range: 0 to 1; chance,
-    the null, 1 / N. Interval and p as of :class:`IdentificationTop`; the interval is wide (it held the expectation in 99 % of simulated
-    studies), for matchings of halves vary more than those of all.
+    ``linear_sum_assignment(1 - S)``; people whose connectomes are identical share what their matches are worth. Shape: one number. Range: 0
+    to 1; chance, the null, 1 / N. Interval and p as of :class:`IdentificationTop`; the interval is wide (it held the expectation in 99 % of
+    simulated studies), for matchings of halves vary more than those of all.
     Samples: the mean of a person's K samples. Ceiling: as of :class:`IdentificationTop`.
     Source: Kuhn 1955, Naval Research Logistics Quarterly 2:83; Crouse 2016, IEEE Trans. Aerosp. Electron. Syst. 52:1679.
     """
@@ -194,8 +195,9 @@ class IdentificationHungarian(_IdentifiedShare):
 class IdentificationRank(_Identification):
     """Share of the other people whose generated connectome is less similar to a person's real one than their own, averaged over people.
 
-    ``mean_i (N - 1 - c_i - e_i / 2) / (N - 1)``: the person themselves is not among those ranked. Range: 0 to 1; chance, the null, .5,
-    whatever N. Interval: Wilson's, with the variance of a bootstrap linearised by the jackknife (no person is compared with a copy).
+    ``mean_i (N - 1 - c_i - e_i / 2) / (N - 1)``: the person themselves is not among those ranked. Shape: one number. Range: 0 to 1; chance,
+    the null, .5, whatever N. Interval: Wilson's, with the variance of a bootstrap linearised by the jackknife (no person is compared with a
+    copy).
     p: one-sided, generated people permuted. Samples: the mean of a person's K samples. Ceiling: as of :class:`IdentificationTop`.
     Source: the Mann-Whitney statistic of own against other people's similarity.
     """
@@ -228,7 +230,8 @@ class IdentificationRank(_Identification):
 class IdentificationDifference(_Identification):
     """Mean similarity to one's own generated connectome minus that to other people's: mean diagonal less mean off-diagonal of S.
 
-    ``mean_i S_ii - mean_(i != j) S_ij``. Range: -2 to 2; the null is 0. Interval: percentiles of a bootstrap linearised by the jackknife.
+    ``mean_i S_ii - mean_(i != j) S_ij``. Shape: one number. Range: -2 to 2; the null is 0. Interval: percentiles of a bootstrap linearised
+    by the jackknife.
     p: one-sided, generated people permuted. Samples: the mean of a person's K samples.
     Ceiling of a second scan: its own difference over the root of its mean diagonal, which takes the scan's error out of it
     (:func:`~connectome_gnn.evaluation.ceilings.attenuated`).

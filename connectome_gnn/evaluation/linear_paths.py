@@ -86,7 +86,7 @@ def l2_logistic_path(x: NDArray, y: NDArray[np.float64], strengths: NDArray[np.f
     """Logistic regression: mean log loss plus strength / 2 times the sum of squared coefficients; y are shares of a class in [0, 1]."""
     from sklearn.linear_model import LogisticRegression
 
-    if np.ptp(y) == 0:
+    if np.ptp(y) == 0 or not np.any(x):  # one class, or rows that are all alike: there is nothing to tell classes by
         yield from ((np.zeros(x.shape[1]), _log_odds(y)) for _ in strengths)
         return
     rows, labels, shares = _labelled(x, y)

@@ -172,7 +172,8 @@ class AlphaPrecision(_OnComponents):
     """Do samples lie as far from the centre of real people as real people do? :func:`alpha_precision` on components.
 
     Points are the leading 30 principal components of real and generated connectomes together, on the modelling scale; one sample a person,
-    the first, and as many people of both kinds. Range: 0 to 1; the null is 1, but for finite numbers: see ``real_vs_real``.
+    the first, and as many people of both kinds. Shape: one number. Range: 0 to 1; the null is 1, but for finite numbers: see
+    ``real_vs_real``.
     Interval: of the expectation for so many people.
     Source: Alaa et al. 2022, ICML (PMLR 162:290).
     """
@@ -200,8 +201,8 @@ class AlphaPrecision(_OnComponents):
 class BetaRecall(_OnComponents):
     """Do samples lie near every real person? :func:`beta_recall` on components, as for :class:`AlphaPrecision`.
 
-    Range: 0 to 1; about .5 where nothing differs (``real_vs_real`` tells). Interval: real people's own parts of it, resampled, and widened
-    for the generated people.
+    Shape: one number. Range: 0 to 1; about .5 where nothing differs (``real_vs_real`` tells). Interval: real people's own parts of it,
+    resampled, and widened for the generated people.
     Source: Alaa et al. 2022, ICML (PMLR 162:290).
     """
 
@@ -221,8 +222,9 @@ class BetaRecall(_OnComponents):
 class ManifoldDensity(_OnComponents):
     """Do samples lie where real people are many? :func:`density` (k = 10) on components, as for :class:`AlphaPrecision`.
 
-    Range: 0 upwards; the null is 1; samples that vary too little crowd and score above 1, the group mean repeated far above: in many
-    dimensions it is nearer to everybody than anybody else is. For the same reason that mean can score a full ``manifold_coverage``.
+    Shape: one number. Range: 0 upwards; the null is 1; samples that vary too little crowd and score above 1, the group mean repeated far
+    above: in many dimensions it is nearer to everybody than anybody else is. For the same reason that mean can score a full
+    ``manifold_coverage``.
     Interval: jackknife over 20 groups of people, of both kinds.
     Source: Naeem et al. 2020, ICML (PMLR 119:7176).
     """
@@ -245,8 +247,8 @@ class ManifoldDensity(_OnComponents):
 class ManifoldCoverage(_OnComponents):
     """Are there samples near every real person? :func:`coverage` (k = 10) on components, as for :class:`AlphaPrecision`.
 
-    Range: 0 to 1; the null is what identically distributed people score. Interval: Wilson's for a share among half as many real people, as
-    which balls hold samples hangs on both kinds of people.
+    Shape: one number. Range: 0 to 1; the null is what identically distributed people score. Interval: Wilson's for a share among half as
+    many real people, as which balls hold samples hangs on both kinds of people.
     Source: Naeem et al. 2020, ICML (PMLR 119:7176); Wilson 1927, JASA 22:209.
     """
 

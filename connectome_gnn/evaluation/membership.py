@@ -38,8 +38,9 @@ def membership_by_distance(release: Release) -> Estimate:
     ``P(d_t < d_h) + P(d_t = d_h) / 2`` over a training person t and a held-out person h, d on the scale of
     :class:`~connectome_gnn.evaluation.release.People`.
 
-    Range: 0 to 1; 0.5 is expected if nothing leaked, 1 where training people were copied. Interval: Beta with DeLong's variance, people who
-    belong together counted as one; p by exchanges of training and held-out people, one-sided. n counts training and held-out people.
+    Shape: one number. Range: 0 to 1; 0.5 is expected if nothing leaked, 1 where training people were copied. Interval: Beta with DeLong's
+    variance, people who belong together counted as one; p by exchanges of training and held-out people, one-sided. n counts training and
+    held-out people.
 
     Source: Chen et al. 2020, CCS, 343 (GAN-Leaks, full black box); DeLong et al. 1988, Biometrics 44:837.
     """
@@ -51,7 +52,7 @@ def membership_by_likelihood(release: Release) -> Estimate:
 
     ``P(l_t > l_h) + P(l_t = l_h) / 2``, l the log density ``log_prob`` gives a person: one threshold for everybody, no shadow models.
 
-    Range: 0 to 1; 0.5 is expected if nothing leaked. Undefined without ``log_prob``. Interval, p and n as for
+    Shape: one number. Range: 0 to 1; 0.5 is expected if nothing leaked. Undefined without ``log_prob``. Interval, p and n as for
     :func:`membership_by_distance`.
 
     Source: Yeom et al. 2018, CSF, 268 (threshold on the loss); Hayes et al. 2019, PoPETs 2019:133 (generative models).
@@ -79,7 +80,7 @@ def membership_by_shadows(release: Release) -> Estimate:
     4. A person's score is the log ratio of the two densities at the release's f, whose median shift from the shadows (they learn from
        other numbers of people) is taken out.
 
-    Range: 0 to 1; 0.5 is expected if nothing leaked. Undefined without ``make_generator``. Interval, p and n as for
+    Shape: one number. Range: 0 to 1; 0.5 is expected if nothing leaked. Undefined without ``make_generator``. Interval, p and n as for
     :func:`membership_by_distance`.
 
     Source: Carlini et al. 2022, IEEE S&P, 1897 (likelihood-ratio attack, fixed variance); Stadler et al. 2022, USENIX Security, 1451

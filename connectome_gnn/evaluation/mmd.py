@@ -182,8 +182,8 @@ class MMD(SharedScore):
     eigenvalues of the normalised Laplacian. Kernel: ``exp(-|x - y|^2 / (2 s^2))``, s the median distance between training people (at most
     300, drawn at random), so that neither cohort chooses its own ruler. One sample a person, the first.
 
-    Range: about 0 to 2, slightly below 0 at times; the null, no difference, is 0. p: real and generated people trade places.
-    ``real_vs_real``: half of the real people against the other half. Interval: of the population's discrepancy.
+    Shape: one number. Range: about 0 to 2, slightly below 0 at times; the null, no difference, is 0. p: real and generated people trade
+    places. ``real_vs_real``: half of the real people against the other half. Interval: of the population's discrepancy.
     Details: one row a kernel, ``gaussian`` and ``total_variation`` (histograms over regions in 50 bins over the range of training people,
     whatever region a value belongs to), with bandwidth, value, interval, p and real halves.
     Undefined for expected connectomes, for descriptors that signed weights do not have, and where training people do not differ.

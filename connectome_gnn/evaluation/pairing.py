@@ -58,7 +58,7 @@ def check_no_leak(reference: Cohort, real: Cohort) -> None:
     if both:
         raise ConnectomeError(
             f"{len(both)} people of the reference are also among the real people ({_named(both)}), so scores would reward what was seen "
-            "in training; score held-out people, or give allow_overlap=True if that is what you want"
+            "in training; score held-out people, or give allow_overlap=True (--allow-overlap) if that is what you want"
         )
 
 

@@ -197,7 +197,7 @@ def privacy_report(
     >>> people = model.sample(holdout.phenotypes, seed=1)  # doctest: +SKIP
     >>> print(privacy_report(people, train, holdout).summary())  # doctest: +SKIP
     """
-    for what, number, least in (("n_bootstrap", n_bootstrap, 0), ("n_draws", n_draws, 1), ("n_shadows", n_shadows, 4)):
+    for what, number, least in (("n_bootstrap", n_bootstrap, 0), ("n_draws", n_draws, 1), ("n_shadows", n_shadows, 4), ("seed", seed, 0)):
         if number < least:
             raise ConnectomeError(f"{what} must be at least {least}, got {number}")
     people = People.of(train, holdout)

@@ -30,8 +30,8 @@ def reidentification_top1(release: Release) -> Estimate:
     training and held-out people. Right where that is the person again. Expected is the share among held-out people, for whom the
     generator cannot have kept anything; both groups lie in one pool, so that their sizes do not matter. A blind guess is right once in P.
 
-    Range: 0 to 1, 1 for copies. Interval: Jeffreys' over people, those who belong together as one; p by permutation, one-sided: of who
-    is whose, or of who was trained on. n counts the training people looked for.
+    Shape: one number. Range: 0 to 1, 1 for copies. Interval: Jeffreys' over people, those who belong together as one; p by permutation,
+    one-sided: of who is whose, or of who was trained on. n counts the training people looked for.
 
     Source: Finn et al. 2015, Nat. Neurosci. 18:1664 (identification); El Emam et al. 2020, J. Med. Internet Res. 22:e23139 (closest
     records).

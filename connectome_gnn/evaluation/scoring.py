@@ -81,9 +81,12 @@ def evaluate(
     >>> scores = evaluate(model.expected(test.phenotypes), test, reference=train)  # doctest: +SKIP
     >>> print(scores.summary())  # doctest: +SKIP
     """
-    for what, number in (("n_bootstrap counts resamples", n_bootstrap), ("n_permutations counts permutations", n_permutations)):
+    counts = {"n_bootstrap counts resamples": n_bootstrap, "n_permutations counts permutations": n_permutations, "seed is a number": seed}
+    for what, number in counts.items():
         if number < 0:
             raise ConnectomeError(f"{what}, 0 or more, got {number}")
+    if n_jobs == 0:
+        raise ConnectomeError("n_jobs counts threads, 1 or more, or -1 for all cores, got 0")
     roles = _checked(generated, real, reference, rivals or {}, allow_overlap)
     names = chosen_measures(measures, real)
     entries = chosen_scores(parts, names)

@@ -7,10 +7,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["benjamini_hochberg", "permutation_p", "pooled_r"]
+__all__ = ["MOST_R", "benjamini_hochberg", "permutation_p", "pooled_r"]
 
-MOST_R = 1 - 1e-12
-"""Correlations are pooled as if no larger than this: Fisher z of exactly 1 is infinite."""
+MOST_R = 1 - 1e-6
+"""Correlations are pooled as if no larger than this, of people as they are, resampled and permuted alike (the latter two in float32):
+Fisher z of 1 is infinite, and an edge that few people have can reach it by chance."""
+
+ALL_ONE = 1 - 1e-12
 
 
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
@@ -68,7 +71,7 @@ def permutation_p(observed: ArrayLike, null: ArrayLike, tail: Literal["greater",
     """
     value, draws = np.asarray(observed, np.float64), np.asarray(null, np.float64)
     number = np.isfinite(draws).sum(0)
-    slack = 1e-12 * np.abs(value)  # sums in another order give the same statistic but for rounding
+    slack = 1e-12 * np.maximum(np.abs(value), 1)  # sums in another order give the same statistic, 0 included, but for rounding
     above, below = (draws >= value - slack).sum(0), (draws <= value + slack).sum(0)
     extreme = {"greater": above, "less": below, "both": np.minimum(above, below)}[tail]
     p = np.minimum((1 + tail.count("both")) * (1 + extreme) / (1 + number), 1)
@@ -88,5 +91,5 @@ def pooled_r(r: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
     number = defined.sum(axis)
     mean: NDArray[np.float64] = np.tanh(np.divide(z, number, out=np.full(np.shape(z), np.nan), where=number > 0))
     # Where every correlation is 1 so is their average, whatever the clip.
-    ones = np.where(defined, values >= MOST_R, True).all(axis) & (number > 0)
+    ones = np.where(defined, values >= ALL_ONE, True).all(axis) & (number > 0)
     return np.where(ones, 1.0, mean)

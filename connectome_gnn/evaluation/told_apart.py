@@ -68,8 +68,8 @@ class TwoSampleAUCComponents(_TwoSampleAUC):
     classifiers' AUCs is taken, by the other folds' say in each fold, so that taking it does not lift the score above .5.
     One sample a person, the first, and as many people of both kinds.
 
-    Range: 0 to 1; chance, and a perfect generator, .5 (the null); the group mean repeated 1. ``real_vs_real``: one half of the real people
-    told from the other.
+    Shape: one number. Range: 0 to 1; chance, and a perfect generator, .5 (the null); the group mean repeated 1. ``real_vs_real``: one half
+    of the real people told from the other.
     Interval: of the AUC expected of classifiers trained on so many people: placements of the test people (DeLong et al. 1988), widened for
     the training people, who are drawn too. Details: AUC of each classifier in each fold.
     Source: Lopez-Paz & Oquab 2017, ICLR; LeDell et al. 2015, Electron. J. Stat. 9:1583 (intervals of cross-validated AUCs).
@@ -94,9 +94,9 @@ class TwoSampleAUCComponents(_TwoSampleAUC):
 class TwoSampleAUCTopology(_TwoSampleAUC):
     """How well a classifier tells generated connectomes from real ones, by their topology: area under the ROC curve.
 
-    As :class:`TwoSampleAUCComponents`, on the measures of the evaluation: global ones, and of nodal ones the mean and standard deviation
-    over regions and the first 5 components, again fitted in each fold. Undefined values count as the measure's mean, beside which a
-    feature says that the value was undefined. Undefined for expected connectomes.
+    As :class:`TwoSampleAUCComponents` (formula, shape, range, chance, source), on the measures of the evaluation: global ones, and of nodal
+    ones the mean and standard deviation over regions and the first 5 components, again fitted in each fold. Undefined values count as the
+    measure's mean, beside which a feature says that the value was undefined. Undefined for expected connectomes.
     """
 
     name = "two_sample_auc_topology"

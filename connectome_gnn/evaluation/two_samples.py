@@ -21,8 +21,8 @@ __all__ = ["Distances", "distances", "drawn_distances", "resampled_means"]
 
 FEATURES_AT_ONCE = 128
 DRAWS_AT_ONCE = 256
-TIES = 1e-5
-"""Distances of permutations are computed in float32: one this share below the observed distance counts as equal to it."""
+TIES, NOTHING = 1e-5, 1e-7
+"""Distances of permutations are computed in float32: one this share, or this much, below the observed distance counts as equal to it."""
 
 FAST = {"nsz", "arcp", "contract", "reassoc"}
 FIRST_LOOK, LOOK = 100, 250
@@ -104,7 +104,7 @@ def drawn_distances(
         order = np.argsort(part, axis=1).astype(np.int32)
         sums, at_least = np.zeros((2, signed.shape[1])), np.zeros((2, len(part)), np.int64)
         moments = np.zeros((2, 2, len(part)))
-        found = np.stack([distance[block] * (1 - TIES) for distance in least]).astype(np.float32)
+        found = np.stack([distance[block] * (1 - TIES) - NOTHING for distance in least]).astype(np.float32)
         added = np.zeros((1, part.shape[1]), np.float32) if shift is None else shift[block]
         done = 0
         for draw in draws:
@@ -174,7 +174,7 @@ def resampled_means(
     look = np.stack([drawn(first, c * scale * shape).means for c in coarse])
     best = coarse[np.abs(look[:, 0].mean(1) - found[0]).argmin()] * scale
     along = drawn(noise, best * shape).means
-    again = [drawn(first, best * _smooth_difference(values, signed + noise[:, b])).means.var(1) for b in range(AGAIN)]
+    again = [drawn(first, best * _smooth_difference(values, signed + noise[:, b])).means.var(1) for b in range(min(AGAIN, noise.shape[1]))]
     spurious = np.mean(again, 0) - along.var(1)
     if mixed is not None:
         unrelated = drawn(more, best * shape, mixed)

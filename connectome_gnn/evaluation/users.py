@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
+from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.evaluation.comparison import Comparison
 from connectome_gnn.evaluation.scores import Estimate, Score
 
@@ -25,14 +29,36 @@ def users_estimate(score: Score, comparison: Comparison) -> Estimate:
     reference = comparison.reference.cohort
     answer = score.compute(_everybody(comparison, "generated"), _everybody(comparison, "real"), reference)
     if isinstance(answer, Estimate):
-        return answer
-    values = [float(answer)]
+        return _checked(score.name, answer)
+    value = _number(score.name, answer)
+    if not np.isfinite(value):
+        return Estimate.undefined(f"compute of this score gave {value}, no finite number")
+    values = [value]
     for row in range(1, min(len(comparison.weights), 1 + MOST_RESAMPLES)):
         real = _drawn(comparison.real, comparison.real_rows[:, None], comparison.weights[row])
         generated = _drawn(comparison.generated, comparison.generated_rows, comparison.generated_weights[row])
         drawn = score.compute(generated, real, reference)
-        values.append(float(drawn.values[0] if isinstance(drawn, Estimate) else drawn))
+        values.append(float(_checked(score.name, drawn).values[0]) if isinstance(drawn, Estimate) else _number(score.name, drawn))
     return Estimate(np.array(values), comparison.n_people)
+
+
+def _number(name: str, answer: Any) -> float:
+    """A score's answer as a float."""
+    try:
+        return float(answer)
+    except (TypeError, ValueError):
+        raise TypeError(f"score {name!r}: compute gives a number or an Estimate, got {type(answer).__name__}") from None
+
+
+def _checked(name: str, answer: Estimate) -> Estimate:
+    """An estimate that holds an array of values, the score first; with a reason where that is not finite."""
+    values = np.asarray(answer.values, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ConnectomeError(
+            f"score {name!r}: the values of an Estimate are an array (1 + B,), the score and its bootstrap draws, got shape {values.shape}"
+        )
+    missing = "" if np.isfinite(values[0]) else "compute of this score gave no finite number"
+    return replace(answer, values=values, reason=answer.reason or missing)
 
 
 def _everybody(comparison: Comparison, side: str) -> Cohort:

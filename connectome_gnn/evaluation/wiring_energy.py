@@ -109,8 +109,9 @@ class WiringEnergy(SharedScore):
     samples a person, the mean of their K energies. Measures as in the evaluation: degree of the binary, clustering and betweenness of the
     weighted network.
 
-    Range: 0 to 1, lower is better. Chance: ``real_vs_real``, the energy between two different real people, one of each half. A low energy
-    says little about where hubs are: see ``wiring_degree_r``. Details: each person's energy and its four parts, averaged over samples.
+    Shape: one number. Range: 0 to 1, lower is better. Chance: ``real_vs_real``, the energy between two different real people, one of each
+    half. A low energy says little about where hubs are: see ``wiring_degree_r``. Details: each person's energy and its four parts, averaged
+    over samples.
     Undefined for expected connectomes, signed weights, without coordinates, and where people differ.
     Source: Betzel et al. 2016, NeuroImage 124:1054.
     """
@@ -124,6 +125,8 @@ class WiringEnergy(SharedScore):
         lengths = edge_lengths(comparison)
         if lengths is None:
             return Estimate.undefined("the atlas has no coordinates, so edges have no length")
+        if comparison.real.signed:
+            return Estimate.undefined("clustering and betweenness are not defined for negative weights")
         missing = [name for name in PARTS[:3] if name not in comparison.measures]
         if missing:
             return Estimate.undefined(f"needs the measures {', '.join(PARTS[:3])}; {', '.join(missing)} not measured")
@@ -148,9 +151,9 @@ class WiringEnergy(SharedScore):
 class WiringDegreeR(SharedScore):
     """Pearson r over regions between a person's generated and real degree, averaged over samples and people.
 
-    Range: -1 to 1, higher is better. It tells whether hubs are where they are in the person, which an energy of distributions does not.
-    ``real_vs_real``: between two different real people, one of each half. People with a network whose regions all have one degree are left
-    out (``n``). Details: each person's r.
+    Shape: one number. Range: -1 to 1, higher is better. It tells whether hubs are where they are in the person, which an energy of
+    distributions does not. ``real_vs_real``: between two different real people, one of each half. People with a network whose regions all
+    have one degree are left out (``n``). Details: each person's r.
     Undefined for expected connectomes, and where people differ.
     Source: Akarca et al. 2021, Nat. Commun. 12:4237 (where, not only how often).
     """

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from connectome_gnn.edges import edge_indices, n_edges_of, n_regions_of
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.progress import progress
+from connectome_gnn.topology.survey import computed_as, is_symmetric, rounding
 
-__all__ = ["Graphs", "as_array", "as_distances", "as_graphs", "as_partition", "map_graphs", "person_seeds", "rounding", "tasks"]
+__all__ = ["Graphs", "as_array", "as_distances", "as_graphs", "as_partition", "map_graphs", "person_seeds", "tasks"]
 
 PEOPLE_PER_TASK = 100
 """Least people handed to another process at once: below that, sending them costs more than measuring them."""
@@ -76,7 +77,7 @@ class Graphs:
     @property
     def dtype(self) -> np.dtype:
         """float32 for float16 and float32, otherwise float64: what kernels compute on and measures come back as."""
-        return np.dtype(np.float32 if self.values.dtype in (np.float16, np.float32) else np.float64)
+        return computed_as(self.values.dtype)
 
     def take(self, rows: slice) -> Graphs:
         """Some of the graphs, not copied."""
@@ -145,7 +146,7 @@ def as_graphs(weights: Any, measure: str = "topology", *, signed: bool = False) 
     if values.ndim != 2:
         raise ConnectomeError(f"{measure} takes weights as (R, R), (N, R, R) or (N, E), got an array of shape {values.shape}")
     square = values.shape[0] == values.shape[1]
-    if square and not values.diagonal().any() and _symmetric(values):
+    if square and not values.diagonal().any() and is_symmetric(values):
         _check_size(len(values), 1, measure)
         return Graphs(values[None], len(values), single=True, measure=measure, signed=signed)
     try:
@@ -155,7 +156,7 @@ def as_graphs(weights: Any, measure: str = "topology", *, signed: bool = False) 
             Graphs(values[None], len(values), single=True, measure=measure, signed=True).matrix(0)  # says why it is no graph
         raise ConnectomeError(f"{measure} takes weights as (R, R), (N, R, R) or (N, E), got shape {values.shape}: {error}") from error
     _check_size(n_regions, len(values), measure)
-    if square and _symmetric(values):
+    if square and is_symmetric(values):
         warnings.warn(
             f"a square symmetric array with a non-zero diagonal is read as {len(values)} graphs of {n_regions} regions, (N, E); "
             "if it is one graph, set its diagonal to 0, or give it as (1, R, R)",
@@ -231,10 +232,15 @@ def _stack(results: Sequence[Any], graphs: Graphs) -> Any:
     return stacked[0] if graphs.single else stacked
 
 
-def tasks(n: int, n_jobs: int, most: int | None = None) -> list[slice]:
-    """People by the task: several tasks a thread, of ``most`` people each at most, or :data:`PEOPLE_PER_TASK` for another process."""
+def tasks(n: int, n_jobs: int, most: int | None = None, *, split: bool = True) -> list[slice]:
+    """People by the task: several tasks a thread, of ``most`` people each at most, or :data:`PEOPLE_PER_TASK` for another process.
+
+    A single one where there is nothing to ``split``.
+    """
     if n_jobs == 0 or not isinstance(n_jobs, (int, np.integer)):
         raise ConnectomeError(f"n_jobs is a number of threads, or -1 for all cores, got {n_jobs!r}")
+    if n == 1 or not split:
+        return [slice(0, n)]
     workers = joblib.effective_n_jobs(n_jobs)
     backend, _ = get_active_backend(prefer="threads")
     size = n if workers == 1 else -(-n // (8 * workers))
@@ -324,19 +330,6 @@ def as_array(weights: Any, measure: str) -> NDArray:
     if values.dtype.kind not in "fiub":
         raise ConnectomeError(f"{measure} takes real numbers as weights, got an array of {values.dtype}")
     return values
-
-
-def rounding(dtype: np.dtype) -> float:
-    """How far two halves of a symmetric matrix may differ, relative to its largest weight."""
-    return 1e-5 if dtype in (np.float16, np.float32) else 1e-9
-
-
-def _symmetric(values: NDArray) -> bool:
-    if values.dtype.kind != "f":
-        return np.array_equal(values, values.T)
-    if not np.isfinite(values).all():
-        return False
-    return bool((np.abs(values - values.T) <= rounding(values.dtype) * np.abs(values).max(initial=0)).all())
 
 
 def _check_size(n_regions: int, n: int, measure: str) -> None:

@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 from connectome_gnn.topology.arrays import as_graphs
 from connectome_gnn.topology.cohorts import map_cohort
 from connectome_gnn.topology.edge_lists import list_edges, room_for_edges
-from connectome_gnn.topology.elimination import distances, room_for_distances
+from connectome_gnn.topology.elimination import distances, distances_of_small, room_for_distances
 from connectome_gnn.topology.lanes import add, aligned, fill, lane_count, load, multiply, peek, pick_less, poke, store, total
-from connectome_gnn.topology.paths import SIDE_BY_SIDE
-from connectome_gnn.topology.side_by_side import paths_side_by_side, places_side_by_side, room_side_by_side, to_matrices
+from connectome_gnn.topology.side_by_side import (
+    SIDE_BY_SIDE,
+    paths_side_by_side,
+    people_side_by_side,
+    places_side_by_side,
+    room_side_by_side,
+    to_matrices,
+)
 
 __all__ = ["betweenness", "edge_betweenness"]
 
@@ -90,18 +96,20 @@ def _edge_betweenness(vectors: NDArray, n: int, result: NDArray) -> None:
 @njit(cache=True, nogil=True)
 def _count_all(vectors: NDArray, n: int, through: NDArray, along: NDArray) -> None:
     """Node betweenness (N, R) of everybody; adds every edge's share of paths, both ways, to ``along`` (N, R, R) unless it is empty."""
-    step, small = lane_count(vectors), n <= SIDE_BY_SIDE
+    step, together = lane_count(vectors), people_side_by_side(len(vectors), n, vectors)
     room, apart = _room(n, vectors), room_for_distances(n, vectors)
-    X, panel, ld = room_side_by_side(n if small else 1, vectors)
-    places = places_side_by_side(n if small else 1, ld)
-    several = aligned(step * n * ld if small else 0, vectors).reshape((step if small else 0, n, ld))
+    X, panel, ld = room_side_by_side(n if together > 0 else 1, vectors)
+    places = places_side_by_side(n if together > 0 else 1, ld)
+    several = aligned(step * n * ld if together > 0 else 0, vectors).reshape((step if together > 0 else 0, n, ld))
     D, order, rank = apart.D, np.arange(n), np.arange(n)
     for k in range(len(vectors)):
-        if small:
+        if k < together:
             if k % step == 0:
                 paths_side_by_side(vectors, k, n, X, panel, ld, places)
                 to_matrices(X, ld, several[: len(vectors) - k], n)
             D = several[k % step]
+        elif n <= SIDE_BY_SIDE:
+            D = distances_of_small(vectors[k], n, apart)
         else:
             D, order = distances(vectors[k], n, apart)
             rank = apart.rank

@@ -31,7 +31,7 @@ from connectome_gnn.topology.lanes import (
     store,
 )
 
-__all__ = ["Room", "distances", "floyd_warshall", "room_for_distances"]
+__all__ = ["Room", "distances", "distances_of_small", "floyd_warshall", "room_for_distances"]
 
 WORTH_A_LOOK = 0.6
 """Share of the edges among the strongest quarter of regions that are followed, from which on Floyd-Warshall is faster."""
@@ -70,11 +70,36 @@ def distances(vector: NDArray, n: int, room: Room) -> tuple[NDArray, NDArray]:
     _lengths_in_order(vector, n, room)
     if not _eliminate_and_extend(D, n):
         floyd_warshall(D, n, room.panel)
-        for i in range(n):
-            D[i, i] = 0
-            for j in range(i):
-                D[j, i] = D[i, j]
+        _mirror(D, n)
     return D, order
+
+
+@njit(cache=True, nogil=True)
+def distances_of_small(vector: NDArray, n: int, room: Room) -> NDArray:
+    """Shortest-path lengths of one graph as :func:`distances` has them, but with regions as they are, by Floyd-Warshall.
+
+    The same to the last bit as :func:`~connectome_gnn.topology.side_by_side.paths_side_by_side` gives, and faster for few small graphs.
+    """
+    lengths, D = room.lengths, room.D
+    S, position = D.shape[1], 0
+    _take_lengths(vector, lengths)
+    for i in range(n - 1):
+        for j in range(i + 1, n):
+            poke(D, j * S + i, peek(lengths, position))
+            position += 1
+    floyd_warshall(D, n, room.panel)
+    _mirror(D, n)
+    return D
+
+
+@njit(cache=True, nogil=True)
+def _mirror(D: NDArray, n: int) -> None:
+    """Copy what is below the diagonal of ``D[:n, :n]`` above it; 0 on the diagonal."""
+    S = D.shape[1]
+    for i in range(n):
+        D[i, i] = 0
+        for j in range(i):
+            poke(D, j * S + i, peek(D, i * S + j))
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -104,11 +129,8 @@ def _put_in_order(vector: NDArray, n: int, room: Room) -> None:
 @njit(cache=True, nogil=True)
 def _lengths_in_order(vector: NDArray, n: int, room: Room) -> None:
     """1 / w below the diagonal of D."""
-    lengths, D, order, step = room.lengths, room.D, room.order, lane_count(vector)
-    for e in range(0, len(vector) - step + 1, step):
-        store(lengths, e, inverse(load(vector, e), lengths))
-    for e in range(len(vector) // step * step, len(vector)):
-        lengths[e] = vector.dtype.type(1) / vector[e] if vector[e] > 0 else np.inf
+    lengths, D, order = room.lengths, room.D, room.order
+    _take_lengths(vector, lengths)
     before = np.empty(n, np.int64)  # so that before[a] + b is the place of edge (a, b)
     for a in range(n):
         before[a] = a * n - a * (a + 1) // 2 - a - 1
@@ -120,8 +142,21 @@ def _lengths_in_order(vector: NDArray, n: int, room: Room) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _take_lengths(vector: NDArray, lengths: NDArray) -> None:
+    """1 / w of an edge vector (E,), infinite for 0."""
+    step = lane_count(vector)
+    for e in range(0, len(vector) - step + 1, step):
+        store(lengths, e, inverse(load(vector, e), lengths))
+    for e in range(len(vector) // step * step, len(vector)):
+        lengths[e] = vector.dtype.type(1) / vector[e] if vector[e] > 0 else np.inf
+
+
+@njit(cache=True, nogil=True)
 def floyd_warshall(D: NDArray, n: int, panel: NDArray) -> None:
     """Floyd-Warshall on the lower triangle of ``D[:n, :n]`` in place, four pivots and two rows at a time.
+
+    Every length is the same sum, added up in the same order, as in :func:`~connectome_gnn.topology.tiles.floyd_warshall_side_by_side`:
+    what a person gets, to the last bit, does not depend on how many graphs there are.
 
     Parameters
     ----------
@@ -130,25 +165,12 @@ def floyd_warshall(D: NDArray, n: int, panel: NDArray) -> None:
     panel : (4, >= padded n) scratch.
     """
     S, P, step = D.shape[1], panel.shape[1], lane_count(D)
+    corner = np.empty((4, 4), D.dtype)
     for k in range(0, n, 4):
-        pivots = min(4, n - k)
-        for q in range(4):
-            for j in range(k + pivots if q < pivots else n):
-                panel[q, j] = D[k + q, j] if q < pivots else np.inf
-        for j in range(k + pivots, n):
-            for q in range(pivots):
-                panel[q, j] = D[j, k + q]
-        for q in range(pivots):
-            panel[q, k + q] = 0
-            for r in range(q):
-                panel[r, k + q] = panel[q, k + r]
-        for q in range(pivots):
-            for r in range(pivots):
-                if r != q:
-                    a = fill(panel, panel[r, k + q])
-                    for j in range(0, n, step):
-                        store(panel, r * P + j, least(add(a, load(panel, q * P + j)), load(panel, r * P + j)))
+        _reach(D, n, k, corner, panel)
         for i in range(0, n, 2):
+            if k <= i < k + 4:
+                continue  # the pivots themselves
             a0, a1, a2, a3 = fill(D, panel[0, i]), fill(D, panel[1, i]), fill(D, panel[2, i]), fill(D, panel[3, i])
             b0, b1, b2, b3 = fill(D, panel[0, i + 1]), fill(D, panel[1, i + 1]), fill(D, panel[2, i + 1]), fill(D, panel[3, i + 1])
             for j in range(0, i + 1, step):
@@ -158,6 +180,46 @@ def floyd_warshall(D: NDArray, n: int, panel: NDArray) -> None:
                 store(D, one, least(least(t, u), load(D, one)))
                 t, u = least(add(b0, c0), add(b1, c1)), least(add(b2, c2), add(b3, c3))
                 store(D, two, least(least(t, u), load(D, two)))
+
+
+@njit(cache=True, nogil=True)
+def _reach(D: NDArray, n: int, k: int, corner: NDArray, panel: NDArray) -> None:
+    """Paths by way of each other among four pivots from k on, and from all other regions to them, in D and in rows of ``panel``.
+
+    Pivots that are not there, and the way from pivots to each other, are infinitely long in ``panel``.
+    """
+    S, P, step, pivots = D.shape[1], panel.shape[1], lane_count(D), min(4, n - k)
+    panel[:, k:] = np.inf
+    for q in range(4):
+        for r in range(q):
+            corner[q, r] = corner[r, q] = D[k + q, k + r] if q < pivots else np.inf
+        for j in range(0, k, step):
+            store(panel, q * P + j, load(D, (k + q) * S + j) if q < pivots else fill(D, D.dtype.type(np.inf)))
+        panel[q, k : k + 4] = np.inf
+    for between in range(4):
+        for q in range(4):
+            for r in range(q):
+                if between != q and between != r:
+                    corner[q, r] = corner[r, q] = min(corner[q, between] + corner[between, r], corner[q, r])
+    for j in range(k + 4, n):
+        for q in range(4):
+            poke(panel, q * P + j, peek(D, j * S + k + q))
+    c10, c20, c30 = fill(D, corner[1, 0]), fill(D, corner[2, 0]), fill(D, corner[3, 0])
+    c21, c31, c32 = fill(D, corner[2, 1]), fill(D, corner[3, 1]), fill(D, corner[3, 2])
+    for j in range(0, n, step):
+        g0, g1, g2, g3 = load(panel, j), load(panel, P + j), load(panel, 2 * P + j), load(panel, 3 * P + j)
+        store(panel, j, least(least(add(g1, c10), add(g2, c20)), least(add(g3, c30), g0)))
+        store(panel, P + j, least(least(add(g0, c10), add(g2, c21)), least(add(g3, c31), g1)))
+        store(panel, 2 * P + j, least(least(add(g0, c20), add(g1, c21)), least(add(g3, c32), g2)))
+        store(panel, 3 * P + j, least(least(add(g0, c30), add(g1, c31)), least(add(g2, c32), g3)))
+    for q in range(pivots):
+        for j in range(0, k, step):
+            store(D, (k + q) * S + j, load(panel, q * P + j))
+        for r in range(q):
+            D[k + q, k + r] = corner[q, r]
+    for j in range(k + 4, n):
+        for q in range(4):
+            poke(D, j * S + k + q, peek(panel, q * P + j))
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,8 @@
 """Shortest paths between all regions, and what is read off them: path length, eccentricity, radius, diameter, global efficiency.
 
 An edge of weight w is 1 / w long, an absent edge infinitely long. Small graphs go through Floyd-Warshall several at a time
-(:mod:`connectome_gnn.topology.side_by_side`), large ones one by one, by elimination (:mod:`connectome_gnn.topology.elimination`).
+(:mod:`connectome_gnn.topology.side_by_side`) where there are several, large ones one by one, by elimination
+(:mod:`connectome_gnn.topology.elimination`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from numpy.typing import NDArray
 
 from connectome_gnn.topology.arrays import as_graphs
 from connectome_gnn.topology.cohorts import map_cohort
-from connectome_gnn.topology.elimination import distances, room_for_distances
-from connectome_gnn.topology.lanes import add, aligned, fill, greatest, inverse, lane_count, load, peek, pick_less, poke, store, total
-from connectome_gnn.topology.side_by_side import paths_side_by_side, places_side_by_side, room_side_by_side, to_matrices
+from connectome_gnn.topology.elimination import distances, distances_of_small, room_for_distances
+from connectome_gnn.topology.lanes import add, aligned, fill, greatest, inverse, lane_count, load, peek, pick_less, poke, store
+from connectome_gnn.topology.side_by_side import (
+    SIDE_BY_SIDE,
+    paths_side_by_side,
+    people_side_by_side,
+    places_side_by_side,
+    room_side_by_side,
+    to_matrices,
+)
 
 __all__ = [
-    "SIDE_BY_SIDE",
     "Paths",
     "characteristic_path_length",
     "diameter",
@@ -30,9 +37,6 @@ __all__ = [
     "radius",
     "shortest_paths",
 ]
-
-SIDE_BY_SIDE = 160
-"""Up to this many regions Floyd-Warshall on several graphs side by side is faster."""
 
 
 class Paths(NamedTuple):
@@ -176,16 +180,20 @@ def _measures(weights: Any, measure: str, n_jobs: int) -> Paths:
 
 @njit(cache=True, nogil=True)
 def _shortest_paths(vectors: NDArray, n: int, lengths: NDArray) -> None:
-    step = lane_count(vectors)
-    if n <= SIDE_BY_SIDE:
+    step, together = lane_count(vectors), people_side_by_side(len(vectors), n, vectors)
+    if together > 0:
         X, panel, ld = room_side_by_side(n, vectors)
         places = places_side_by_side(n, ld)
-        for first in range(0, len(vectors), step):
+        for first in range(0, together, step):
             paths_side_by_side(vectors, first, n, X, panel, ld, places)
             to_matrices(X, ld, lengths[first : first + step], n)
+    if together == len(vectors):
         return
     room = room_for_distances(n, vectors)
-    for k in range(len(vectors)):
+    for k in range(together, len(vectors)):
+        if n <= SIDE_BY_SIDE:
+            lengths[k] = distances_of_small(vectors[k], n, room)[:n, :n]
+            continue
         D = distances(vectors[k], n, room)[0]
         into, rank = lengths[k], room.rank
         for i in range(n):
@@ -198,23 +206,27 @@ def _shortest_paths(vectors: NDArray, n: int, lengths: NDArray) -> None:
 def _path_measures(
     vectors: NDArray, n: int, mean: NDArray, efficiency: NDArray, least: NDArray, most: NDArray, apart: NDArray, farthest: NDArray
 ) -> None:
-    step, pairs = lane_count(vectors), n * (n - 1) // 2
+    step, pairs, together = lane_count(vectors), n * (n - 1) // 2, people_side_by_side(len(vectors), n, vectors)
     sums = np.zeros((step, 3))
-    if n <= SIDE_BY_SIDE:
+    if together > 0:
         X, panel, ld = room_side_by_side(n, vectors)
         places, far = places_side_by_side(n, ld), aligned(n * step, vectors)
-        for first in range(0, len(vectors), step):
+        for first in range(0, together, step):
             paths_side_by_side(vectors, first, n, X, panel, ld, places)
             _add_up(X, ld, n, sums, far)
             for k in range(first, min(first + step, len(vectors))):
                 for i in range(n):
                     farthest[k, i] = far[i * step + k - first]
                 _summarise(k, sums[k - first], pairs, mean, efficiency, least, most, apart, farthest)
+    if together == len(vectors):
         return
-    room = room_for_distances(n, vectors)
-    for k in range(len(vectors)):
-        D, order = distances(vectors[k], n, room)
-        _add_up_one(D, n, order, sums[0], farthest[k])
+    room, far, as_they_are = room_for_distances(n, vectors), aligned(n * step, vectors), np.arange(n)
+    for k in range(together, len(vectors)):
+        if n <= SIDE_BY_SIDE:
+            D, order = distances_of_small(vectors[k], n, room), as_they_are
+        else:
+            D, order = distances(vectors[k], n, room)
+        _add_up_one(D, n, order, sums[0], far, farthest[k])
         _summarise(k, sums[0], pairs, mean, efficiency, least, most, apart, farthest)
 
 
@@ -273,25 +285,32 @@ def _add_up(X: NDArray, ld: int, n: int, sums: NDArray, far: NDArray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _add_up_one(D: NDArray, n: int, order: NDArray, sums: NDArray, farthest: NDArray) -> None:
-    """As :func:`_add_up` for one graph's symmetric lengths in order."""
+def _add_up_one(D: NDArray, n: int, order: NDArray, sums: NDArray, far: NDArray, farthest: NDArray) -> None:
+    """As :func:`_add_up`, and added up in the same order, for one graph's lengths in order; D is not symmetric afterwards."""
     S, step = D.shape[1], lane_count(D)
     nothing, one, infinite = fill(D, D.dtype.type(0)), fill(D, D.dtype.type(1)), fill(D, D.dtype.type(np.inf))
-    longest = np.empty(step, D.dtype)
+    row = np.empty(4 * step, D.dtype)
     sums[:] = 0
-    for i in range(n):
-        for j in range(n, S):
-            D[i, j] = np.inf
-        D[i, i] = np.inf
-        near, inverses, joined, far = nothing, nothing, nothing, nothing
-        for j in range(0, n, step):
-            d = load(D, i * S + j)
+    far[:] = 0
+    for left in range(0, n, step):
+        right = min(left + step, n)
+        for b in range(left, right):
+            D[b, b : left + step] = np.inf  # a region of the vector and one before it, or itself
+        lengths, inverses, joined, longest = nothing, nothing, nothing, nothing
+        for b in range(left + 1, n):
+            d = load(D, b * S + left)
             finite = pick_less(d, infinite, d, nothing)
-            near, far = add(near, finite), greatest(finite, far)
+            lengths = add(lengths, finite)
             inverses = add(inverses, inverse(d, D))
             joined = add(joined, pick_less(d, infinite, one, nothing))
-        store(longest, 0, far)
-        farthest[order[i]] = longest.max()
-        sums[0] += total(near) / 2
-        sums[1] += total(inverses) / 2
-        sums[2] += total(joined) / 2
+            longest = greatest(finite, longest)
+            store(far, b * step, greatest(finite, load(far, b * step)))
+        store(row, 0, lengths)
+        store(row, step, inverses)
+        store(row, 2 * step, joined)
+        store(row, 3 * step, longest)
+        for lane in range(right - left):
+            a = left + lane
+            for which in range(3):
+                sums[which] += row[which * step + lane]
+            farthest[order[a]] = max(row[3 * step + lane], far[a * step : (a + 1) * step].max())
