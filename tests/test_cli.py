@@ -19,7 +19,7 @@ from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 
-COMMANDS = ("demo", "simulate", "convert", "fit", "generate", "evaluate", "privacy", "augment", "topology")
+COMMANDS = ("demo", "simulate", "convert", "split", "fit", "generate", "evaluate", "privacy", "augment", "topology")
 SMALL = ("--subjects", 48, "--regions", 8, "--phenotypes", 6)
 
 
@@ -150,6 +150,27 @@ def test_simulate_gives_the_same_bytes_for_the_same_seed(cohort, tmp_path):
     assert contents(tmp_path / "other")["connectomes.npy"] != contents(cohort)["connectomes.npy"]
     loaded = Cohort.load(cohort)
     assert loaded.weights.shape == (48, 28) and loaded.phenotypes.shape == (48, 6) and loaded.name == "cohort"
+
+
+def test_split_parts_people_and_says_so(cohort, tmp_path):
+    train, test = tmp_path / "train", tmp_path / "test"
+    told = json.loads(run("split", cohort, "--train", train, "--test", test, "--fraction", 0.75, "--stratify", "sex", "--json"))
+    whole, first, second = (Cohort.load(folder) for folder in (cohort, train, test))
+    assert not set(first.ids) & set(second.ids)
+    assert set(first.ids) | set(second.ids) == set(whole.ids)
+    assert (told["train"]["n_people"], told["test"]["n_people"]) == (len(first), len(second))
+    assert len(first) == round(0.75 * len(whole))
+    expected = whole.split(0.75, seed=0, stratify="sex")[1]
+    assert np.array_equal(second.weights, expected.weights)
+    assert list(second.ids) == list(expected.ids)
+
+
+def test_split_refuses_one_folder_for_both_and_folders_that_exist(cohort, tmp_path):
+    refused("split", cohort, "--train", tmp_path / "a", "--test", tmp_path / "a", says="name two folders")
+    run("split", cohort, "--train", tmp_path / "a", "--test", tmp_path / "b")
+    refused("split", cohort, "--train", tmp_path / "c", "--test", tmp_path / "b", says="--force")
+    assert not (tmp_path / "c").exists()
+    refused("split", cohort, "--train", tmp_path / "c", "--test", tmp_path / "d", "--stratify", "shoe", says="shoe")
 
 
 def test_simulate_answers_programs(tmp_path):
@@ -418,7 +439,9 @@ def test_evaluate_takes_a_second_scan_as_ceiling(parts):
     people.kind = "observed"
     again = people.save(parts / "again")
     score = json.loads(run(*arguments, "--ceiling", again, "--json", "-"))["raw_r"]
-    assert 0 < score["value"] < score["ceiling"] < 1 and score["share_of_ceiling"] == score["value"] / score["ceiling"]
+    assert 0 < score["value"] < score["null"] < score["ceiling"] < 1  # a bad one: further from people than the training mean is
+    reached = (score["value"] - score["null"]) / (score["ceiling"] - score["null"])
+    assert score["share_of_ceiling"] == pytest.approx(reached) and reached < 0
 
 
 # --- fit -----------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from connectome_gnn.cli.augmentation import augment
-from connectome_gnn.cli.cohorts import convert, simulate
+from connectome_gnn.cli.cohorts import convert, simulate, split
 from connectome_gnn.cli.demo import demo
 from connectome_gnn.cli.evaluation import evaluate
 from connectome_gnn.cli.models import fit, generate
@@ -42,7 +42,7 @@ def connectome_gnn(
         raise typer.Exit
 
 
-for command in (demo, simulate, convert, fit, generate, evaluate, privacy, augment, topology):
+for command in (demo, simulate, convert, split, fit, generate, evaluate, privacy, augment, topology):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands that make cohorts: ``simulate`` and ``convert``."""
+"""Commands that make cohorts: ``simulate``, ``convert`` and ``split``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connectome_gnn.cli.options import Force, Json, Seed
+from connectome_gnn.cli.options import CohortFolder, Force, Json, Seed
 from connectome_gnn.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from connectome_gnn.cohort import Cohort
 
-__all__ = ["convert", "describe_cohort", "simulate"]
+__all__ = ["convert", "describe_cohort", "simulate", "split"]
 
 SHOWN = 3
 NewCohort = Annotated[Path, typer.Argument(metavar="OUT", help="Native cohort folder to write.", show_default=False)]
@@ -140,6 +140,38 @@ def convert(
         if len(flagged):
             shown = "; ".join(f"{person}: {reasons}" for person, reasons in flagged["reasons"].head(SHOWN).items())
             say(f"{len(flagged)} of {len(cohort)} people stand out (cohort.quality() lists them all): {shown}")
+
+
+def split(
+    cohort: CohortFolder,
+    train: Annotated[Path, typer.Option(help="Folder to write the people to fit to.", show_default=False)],
+    test: Annotated[Path, typer.Option(help="Folder to write the people held out.", show_default=False)],
+    fraction: Annotated[float, typer.Option(help="Share of people in TRAIN.")] = 0.8,
+    stratify: Annotated[str | None, typer.Option(help="A phenotype that both should share alike.", show_default=False)] = None,
+    groups: Annotated[
+        str | None, typer.Option(help="Column of people who belong together; default family_id where there is one.", show_default=False)
+    ] = None,
+    seed: Seed = 0,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Split a cohort's people at random into those to fit to and those held out; nobody, and no family, is in both."""
+    from connectome_gnn.cohort import Cohort
+    from connectome_gnn.errors import ConnectomeError
+    from connectome_gnn.native import check_target
+
+    if train.resolve() == test.resolve():
+        raise ConnectomeError(f"--train and --test both name {train}; name two folders")
+    for out in (train, test):
+        check_target(out, force)
+    parts = dict(zip((train, test), Cohort.load(cohort).split(fraction, seed=seed, stratify=stratify, groups=groups), strict=True))
+    for out, part in parts.items():
+        part.save(out, force)
+    if json:
+        print_json({name: describe_cohort(part, out) for name, (out, part) in zip(("train", "test"), parts.items(), strict=True)})
+    else:
+        for out, part in parts.items():
+            say(_sentence(part, out))
 
 
 def describe_cohort(cohort: Cohort, out: Path) -> dict[str, Any]:

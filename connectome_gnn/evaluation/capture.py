@@ -39,8 +39,11 @@ COLUMNS_AT_ONCE = 2048
 CONSTANT = 1e-12
 """A column whose standard deviation is below this share of its largest value does not vary between people."""
 
-MOST_R_32 = np.float32(MOST_R)
-ROUNDING = np.float32(1e-6)
+MOST_TESTED_R = np.float32(0.999)
+"""Correlations are tested as if no larger than this, of people as they are and permuted alike: an edge that few people have can reach 1 by
+chance, and nothing that float32 rounds away must decide what it then weighs."""
+
+ROUNDING, POOLED_ROUNDING = np.float32(1e-6), 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +55,18 @@ class Captured:
     r : (C,) NaN where real or generated people do not differ.
     p : (C,) share of permutations of people, one-sided, with at least that r; NaN without permutations.
     pooled : (1 + B,) pooled r, then in each bootstrap resample of people.
-    null : (P,) pooled r in each permutation.
+    null : (P,) pooled r in each permutation, no single r taken for more than .999.
     """
 
     r: NDArray[np.float64]
     p: NDArray[np.float64]
     pooled: NDArray[np.float64]
     null: NDArray[np.float64]
+
+    @property
+    def tested(self) -> float:
+        """Pooled r as in the permutations."""
+        return float(pooled_r(np.clip(self.r, -MOST_TESTED_R, MOST_TESTED_R)))
 
     @property
     def q(self) -> NDArray[np.float64]:
@@ -78,7 +86,7 @@ class _Capture(CeilingScore):
         details = None if table is None else table.assign(r=found.r, p=found.p, q=found.q)
         if not np.isfinite(found.r).any():
             return replace(Estimate.undefined(self.nothing_varies, null=0.0), details=details)
-        p = float(permutation_p(found.pooled[0] - ROUNDING, found.null)) if len(found.null) else float("nan")
+        p = float(permutation_p(found.tested - POOLED_ROUNDING, found.null)) if len(found.null) else float("nan")
         return Estimate(found.pooled, n, 0.0, p=p, details=details)
 
     def of_repeat(self, comparison: Comparison) -> NDArray[np.float64]:
@@ -101,7 +109,8 @@ class CaptureEdges(_Capture):
     ``tanh(mean_e atanh r_e)``, ``r_e = r(x_.e, y_.e)`` over the N people, modelling scale, over all edges on which both real and
     generated people differ (``details`` has every edge, NaN where they do not). Shape: one number. Range: -1 to 1; the null is 0, whatever
     the group mean.
-    p: one-sided, people permuted, units whole; per edge p and Benjamini-Hochberg q in the details. Interval: bootstrap over people.
+    p: one-sided, people permuted, units whole (no single r counts for more than .999 in it); per edge p and Benjamini-Hochberg q in the
+    details. Interval: bootstrap over people.
     Samples: the mean of a person's K samples is compared.
     Ceiling of a second scan: :func:`~connectome_gnn.evaluation.ceilings.pooled_ceiling`.
     Source: Liu et al. 2025, Medical Image Analysis 103761; pooling: Silver & Dunlap 1987, J. Appl. Psychol. 72:146.
@@ -227,7 +236,7 @@ def _resampled(
     variances = (share @ x**2 - mean_x**2) * (share @ y**2 - mean_y**2)
     varies = variances > ROUNDING
     r = np.divide(covariance, np.sqrt(np.where(varies, variances, 1)), out=np.zeros_like(covariance), where=varies)
-    z = np.arctanh(np.clip(r, -MOST_R_32, MOST_R_32))
+    z = np.arctanh(np.clip(r, -np.float32(MOST_R), np.float32(MOST_R)))
     return z.sum(1, dtype=np.float64), varies.sum(1).astype(np.float64)
 
 
@@ -288,5 +297,5 @@ def _permuted_columns(
         fisher = 0.0
         for c in range(WIDTH):
             above[c] += sums[p, c] >= least[c]
-            fisher += np.arctanh(min(max(sums[p, c], -MOST_R_32), MOST_R_32))
+            fisher += np.arctanh(min(max(sums[p, c], -MOST_TESTED_R), MOST_TESTED_R))
         z[p] += fisher

@@ -68,9 +68,10 @@ class RawR(CeilingScore):
     name = "raw_r"
 
     def own(self, comparison: Comparison) -> Estimate:
-        """Mean raw r of paired cohorts."""
+        """Mean raw r of paired cohorts; a share of the ceiling starts at what the training mean reaches."""
         null = float(np.nanmean(comparison.sums.raw_r_of_mean)) if np.isfinite(comparison.sums.raw_r_of_mean).any() else np.nan
-        return _mean_over_people(comparison, comparison.sums.raw_r, null, "every generated connectome is constant over its edges")
+        found = _mean_over_people(comparison, comparison.sums.raw_r, null, "every generated connectome is constant over its edges")
+        return replace(found, floor=null) if np.isfinite(null) else found
 
     def of_repeat(self, comparison: Comparison) -> NDArray[np.float64]:
         """Root of the mean r between scans, which is the reliability of a scan over edges."""

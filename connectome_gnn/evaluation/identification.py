@@ -57,7 +57,8 @@ class _Identification(CeilingScore):
         values = self.draws(found, value, comparison)
         interval = self.interval(found, values) if len(values) > 2 else None
         p = self._p(found, comparison)
-        return Estimate(values, found.n, self.chance(found.n), p=p, interval=interval, details=_details(comparison, found))
+        chance = self.chance(found.n)
+        return Estimate(values, found.n, chance, p=p, floor=chance, interval=interval, details=_details(comparison, found))
 
     def of_repeat(self, comparison: Comparison) -> NDArray[np.float64]:
         """The score of the error-free connectomes, by what two scans say of their similarities."""
@@ -211,10 +212,6 @@ class IdentificationRank(_Identification):
     def chance(self, n: int) -> float:
         """One half."""
         return 0.5
-
-    def own(self, comparison: Comparison) -> Estimate:
-        """The mean rank share; a share of the ceiling starts at chance."""
-        return replace(super().own(comparison), floor=0.5)
 
     def draws(self, found: Identified, value: float, comparison: Comparison) -> NDArray[np.float64]:
         """The jackknife of a mean over pairs of different people."""

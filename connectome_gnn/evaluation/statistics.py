@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["MOST_R", "benjamini_hochberg", "permutation_p", "pooled_r"]
 
 MOST_R = 1 - 1e-6
-"""Correlations are pooled as if no larger than this, of people as they are, resampled and permuted alike (the latter two in float32):
-Fisher z of 1 is infinite, and an edge that few people have can reach it by chance."""
+"""Correlations are pooled as if no larger than this, of people as they are and resampled alike (the latter in float32): Fisher z of exactly
+1 is infinite."""
 
 ALL_ONE = 1 - 1e-12
 

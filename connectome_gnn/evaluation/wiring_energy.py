@@ -152,8 +152,8 @@ class WiringDegreeR(SharedScore):
     """Pearson r over regions between a person's generated and real degree, averaged over samples and people.
 
     Shape: one number. Range: -1 to 1, higher is better. It tells whether hubs are where they are in the person, which an energy of
-    distributions does not. ``real_vs_real``: between two different real people, one of each half. People with a network whose regions all
-    have one degree are left out (``n``). Details: each person's r.
+    distributions does not. Chance: ``real_vs_real``, between two different real people, one of each half. People with a network whose
+    regions all have one degree are left out (``n``). Details: each person's r.
     Undefined for expected connectomes, and where people differ.
     Source: Akarca et al. 2021, Nat. Commun. 12:4237 (where, not only how often).
     """
