@@ -8,7 +8,6 @@ gallery. Ties count as chance: a person who ties with e others for a place has a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
