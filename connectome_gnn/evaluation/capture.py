@@ -6,6 +6,7 @@ For each edge, region or global measure, Pearson r across people between generat
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,13 +95,13 @@ class _Capture(CeilingScore):
         found, n = self.found(comparison)
         return pooled_ceiling(found.r, found.pooled, n)
 
+    @abstractmethod
     def found(self, comparison: Comparison) -> tuple[Captured, int]:
         """Correlations of every column, and the number of people they rest on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, comparison: Comparison) -> pd.DataFrame | None:
         """What each column is: one row a column; None for a single one."""
-        raise NotImplementedError
 
 
 class CaptureEdges(_Capture):

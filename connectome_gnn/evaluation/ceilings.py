@@ -7,6 +7,7 @@ can do however much it knows of the person: each score says how (``of_repeat``).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
 
@@ -42,9 +43,9 @@ class CeilingScore(SharedScore):
         """The ceiling (1 + B,): the truth's own score, or what a second scan (an observed cohort) says of it."""
         return self.of_repeat(ceiling) if ceiling.generated.kind == "observed" else self.own(ceiling).values
 
+    @abstractmethod
     def own(self, comparison: Comparison) -> Estimate:
         """The score without its ceiling."""
-        raise NotImplementedError(f"{type(self).__name__} has no own(comparison)")
 
     def of_repeat(self, comparison: Comparison) -> NDArray[np.float64]:
         """The ceiling (1 + B,) when the generated cohort is a second scan of the real people."""

@@ -7,6 +7,7 @@ gallery. Ties count as chance: a person who ties with e others for a place has a
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -66,21 +67,21 @@ class _Identification(CeilingScore):
             return np.array([np.nan])
         return self.draws(found, self.value(found), comparison)
 
+    @abstractmethod
     def credits(self, found: Identified) -> NDArray[np.float64]:
         """(N', N') what the score would count for person i if j's generated connectome were i's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chance(self, n: int) -> float:
         """The score of a generator that knows nothing of the person, in a gallery of n."""
-        raise NotImplementedError
 
     def value(self, found: Identified) -> float:
         """Mean credit over people."""
         return float(np.diagonal(self.credits(found)).mean())
 
+    @abstractmethod
     def draws(self, found: Identified, value: float, comparison: Comparison) -> NDArray[np.float64]:
         """(1 + B,) the score and draws that scatter around it as it does around what it estimates."""
-        raise NotImplementedError
 
     def interval(self, found: Identified, values: NDArray[np.float64]) -> tuple[float, float] | None:
         """The interval, where the draws' percentiles are not it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+from connectome_gnn.evaluation.result import report_json
 
 __all__ = ["COLUMNS", "REAL", "AugmentationStudy", "corrected_interval"]
 
@@ -87,10 +88,7 @@ class AugmentationStudy:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """:meth:`to_dict` as JSON text, also written to ``path`` where one is given."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return report_json(self.to_dict(), path)
 
     def summary(self) -> str:
         """r and AUC to print: a row an arm, a column a size; differences from ``real`` whose interval leaves out 0 have a star."""

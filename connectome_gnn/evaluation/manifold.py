@@ -5,6 +5,7 @@ All four look at points: leading components of connectomes, of real and generate
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,11 +162,11 @@ class _OnComponents(SharedScore):
     def _null(self, size: int) -> float:
         return self.null
 
-    def _of(self, points: Points) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _of(self, points: Points) -> float: ...
 
-    def _draws(self, points: Points, value: float, weights: NDArray, generated_weights: NDArray) -> NDArray[np.float64]:
-        raise NotImplementedError
+    @abstractmethod
+    def _draws(self, points: Points, value: float, weights: NDArray, generated_weights: NDArray) -> NDArray[np.float64]: ...
 
 
 class AlphaPrecision(_OnComponents):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from connectome_gnn.evaluation.membership import membership_by_distance, members
 from connectome_gnn.evaluation.privacy_reading import conclusion, notes_on, reading
 from connectome_gnn.evaluation.reidentification import reidentification_top1
 from connectome_gnn.evaluation.release import People, Release
-from connectome_gnn.evaluation.result import GENERATED, Evaluation
+from connectome_gnn.evaluation.result import GENERATED, Evaluation, report_json
 from connectome_gnn.evaluation.scores import Estimate, SharedScore
 from connectome_gnn.progress import progress
 
@@ -95,10 +94,7 @@ class PrivacyReport:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The scores of :meth:`to_dict` as JSON text, also written to ``path`` where one is given."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return report_json(self.to_dict(), path)
 
     def summary(self) -> str:
         """The scores as a table to print, a sentence for each, and what they come to."""

@@ -20,7 +20,7 @@ from rich.table import Table
 from connectome_gnn.evaluation.scores import Estimate
 from connectome_gnn.evaluation.statistics import benjamini_hochberg
 
-__all__ = ["GENERATED", "Evaluation"]
+__all__ = ["GENERATED", "Evaluation", "report_json"]
 
 GENERATED = "generated"
 """Name of the generated cohort's own rows, beside those of its rivals."""
@@ -143,10 +143,7 @@ class Evaluation:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The scores of :meth:`to_dict` as JSON text, also written to ``path`` where one is given."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return report_json(self.to_dict(), path)
 
     def summary(self) -> str:
         """The scores as a table to print, part by part: the generated cohort, every rival beside it, and why numbers are undefined."""
@@ -179,6 +176,14 @@ class Evaluation:
 
     def __str__(self) -> str:
         return self.summary()
+
+
+def report_json(record: Mapping[str, Any], path: str | Path | None) -> str:
+    """A report's plain values as JSON text, also written to ``path`` where one is given; a NaN among them is an error."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
 
 
 def _numbers(keys: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -90,7 +91,7 @@ class Score(Protocol):
         """
 
 
-class SharedScore:
+class SharedScore(ABC):
     """A score that takes what it needs from a :class:`~connectome_gnn.evaluation.comparison.Comparison` shared with other scores.
 
     What many scores need (sums over people, topology, resamples) is then computed once a cohort. Such a score has ``name`` and
@@ -101,9 +102,9 @@ class SharedScore:
     paired: bool = False
     topology: bool = False
 
+    @abstractmethod
     def estimate(self, comparison: Comparison) -> Estimate:
         """The score from what all scores of a cohort share."""
-        raise NotImplementedError(f"{type(self).__name__} has no estimate(comparison)")
 
     def compute(self, generated: Cohort, real: Cohort, reference: Cohort) -> Estimate:
         """The score of two cohorts, given the training people."""
