@@ -46,6 +46,11 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/privacy_price.py
 	$(BIN)/python benchmarks/readers.py
+	$(BIN)/python benchmarks/ablation.py
+	$(BIN)/python benchmarks/samples.py
+	$(BIN)/python benchmarks/decomposition.py
+	$(BIN)/python benchmarks/attention.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/tables.py
 
 fuzz: $(INSTALLED)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from connectome_gnn.generation.generator import ConnectomeGenerator
     from connectome_gnn.generation.privacy import DifferentialPrivacy
+    from connectome_gnn.generation.training import TrainingConfig
     from connectome_gnn.phenotypes import Phenotype, PhenotypeSchema
     from connectome_gnn.readers import convert_cohort, read_cohort, read_ukb_phenotypes
     from connectome_gnn.simulate import simulate_cohort
@@ -49,6 +50,7 @@ _HOMES = {
     "PrivacyWarning": "errors",
     "PrivacyReport": "evaluation",
     "Scale": "edges",
+    "TrainingConfig": "generation.training",
     "augmentation_study": "evaluation",
     "convert_cohort": "readers",
     "evaluate": "evaluation",
@@ -78,6 +80,7 @@ __all__ = [
     "PrivacyReport",
     "PrivacyWarning",
     "Scale",
+    "TrainingConfig",
     "augmentation_study",
     "convert_cohort",
     "evaluate",

@@ -103,6 +103,8 @@ def test_version():
         (("generate", "x", "y", "--out", "z", "--samples", "0"), "'--samples'"),
         (("generate", "x", "y", "--out", "z", "--samples", "2", "--mean"), "--mean and --samples exclude each other"),
         (("fit", "x", "--out", "y", "--holdout", "1.5"), "--holdout is a share of people between 0 and 1, got 1.5"),
+        (("fit", "x", "--out", "y", "--compare", "--rivals", "some"), "--rivals is fast or all, got some"),
+        (("fit", "x", "--out", "y", "--rivals", "all"), "--rivals belongs to --compare"),
         (("evaluate", "x", "y"), "Missing option '--reference'"),
         (("evaluate", "x", "y", "--reference", "z", "--rival", "ridge"), "--rival takes NAME=DIR, as ridge=rivals/ridge, got 'ridge'"),
         (("evaluate", "x", "y", "--reference", "z", "--rival", "a=b", "--rival", "a=c"), "--rival: every rival needs a name of its own"),
@@ -481,6 +483,7 @@ def test_fit_ranks_every_rival(cohort, tmp_path):
     assert "10 held-out people of cohort, models fitted to 38" in table
     places = [table.index(f" {name} ") for name in ("generator", *RIVALS)]
     assert all(place > 0 for place in places)
+    assert "--rivals all ranks flow matching, conditional VAE and matching-index wiring too, which takes minutes" in printed
     assert (tmp_path / "model" / "config.json").is_file()
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.comparison import compare
+from connectome_gnn.generation.comparison import GENERATOR, compare, default_models
+from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.rivals import ALL_RIVALS, RIVALS
 from connectome_gnn.simulate import simulate_cohort
 
 
@@ -91,3 +94,53 @@ def test_what_cannot_be_compared(everybody, halves):
         compare(*halves, {})
     with pytest.raises(ConnectomeError):
         compare(halves[0], halves[0], models(everybody, 1.0))
+
+
+class Refusing(Pull):
+    """A model that cannot be fitted to these people."""
+
+    def fit(self, cohort: Cohort) -> Self:
+        raise ConnectomeError("these people will not do; find others")
+
+
+def test_a_rival_that_refuses_is_listed_with_its_reason(everybody, halves):
+    several = {**models(everybody, 0.3, 1.0), "picky": Refusing(everybody, 0)}
+    ranking = compare(*halves, several, n_bootstrap=20)
+    assert list(ranking.table.index) == ["m1", "m0.3"] and set(ranking.models) == set(ranking.expected) == {"m1", "m0.3"}
+    assert ranking.unfitted == {"picky": "these people will not do; find others"}
+    assert compare(*halves, models(everybody, 0.3, 1.0), n_bootstrap=20).unfitted == {}
+    with pytest.raises(ConnectomeError, match="will not do"):
+        compare(*halves, {"picky": Refusing(everybody, 0), **models(everybody, 0.3)})
+
+
+def test_a_mistake_in_a_model_is_not_taken_for_a_refusal(everybody, halves):
+    class Broken(Pull):
+        def fit(self, cohort: Cohort) -> Self:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        compare(*halves, {**models(everybody, 0.3), "broken": Broken(everybody, 0)}, n_bootstrap=20)
+
+
+def test_the_rivals_by_default_and_all_of_them():
+    fast, everyone = default_models(3), default_models(3, "all")
+    assert list(fast) == [GENERATOR, *RIVALS] and list(everyone) == [GENERATOR, *ALL_RIVALS]
+    assert set(everyone) - set(fast) == {"flow matching", "conditional VAE", "matching-index wiring"}
+    for name, model in everyone.items():
+        assert isinstance(model, ConnectomeModel) and model.seed == 3
+        assert name == GENERATOR or model.label == name
+    with pytest.raises(ConnectomeError, match="'fast' or 'all', got 'some'"):
+        default_models(rivals="some")
+
+
+@pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ExtrapolationWarning")
+def test_a_wiring_model_without_coordinates_takes_no_part():
+    train, test = simulate_cohort(80, 8, 4, seed=0).split(0.5, seed=0)
+    blind = [
+        Cohort(part.weights, part.phenotypes, Atlas(part.atlas.labels), measure=part.measure, described=part.described)
+        for part in (train, test)
+    ]
+    rivals = {name: ALL_RIVALS[name](0) for name in ("training mean", "matching-index wiring")}
+    ranking = compare(*blind, rivals, n_bootstrap=20)
+    assert list(ranking.table.index) == ["training mean"]
+    assert "coordinates" in ranking.unfitted["matching-index wiring"]

@@ -1,17 +1,17 @@
-"""The stack of closed-form paths: weights that scipy finds too, and sums that equal explicit predictions of people left out."""
+"""The stack of closed-form paths: its weights and residuals are those of explicit predictions for people left out."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from fitted import standardised
-from scipy.optimize import minimize
 
-from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
-from connectome_gnn.generation.closed_form import ClosedForm, Statistics, _held_edges, _Paths, stack_weights
-from connectome_gnn.generation.messages import backbone_neighbours, similar_profiles
+from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, _LeftOut, _Partition
+from connectome_gnn.generation.effect_maps import EffectSpace, MapKind, map_kinds, step_of
+from connectome_gnn.generation.messages import message_matrix
 from connectome_gnn.generation.model import TrainingData
+from connectome_gnn.generation.paths import Paths, Statistics
+from connectome_gnn.generation.stacking import Agreement
 from connectome_gnn.simulate import simulate_cohort
 
 
@@ -21,87 +21,38 @@ def data() -> TrainingData:
 
 
 @pytest.fixture(scope="module")
-def neighbours(data) -> dict[str, np.ndarray]:
-    backbone = to_matrices(np.where(data.space.kept, data.space.mean, 0).astype(np.float32))
-    return {"similar regions": similar_profiles(backbone), "the backbone": backbone_neighbours(backbone)}
+def step(data) -> np.ndarray:
+    return step_of(to_matrices(np.where(data.space.kept, data.space.mean, 0).astype(np.float32)))
 
 
 @pytest.fixture(scope="module")
-def folds(data) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [*data.folds(3, 0), *data.folds(4, 1)]
+def space(data, step) -> EffectSpace:
+    return EffectSpace.fit(data.space, data.scores, data.cohort, step)
 
 
 @pytest.fixture(scope="module")
-def fitted(data, neighbours, folds) -> list[_Paths]:
-    return [fit_paths(data, rows, neighbours) for rows, _ in folds]
+def messages(data, space, step) -> dict[str, np.ndarray]:
+    return {"the backbone": message_matrix(space.basis, step, data.space.kept)}
 
 
-def fit_paths(data: TrainingData, rows: np.ndarray, neighbours: dict[str, np.ndarray]) -> _Paths:
-    values, scores = data.values[rows], data.scores[rows]
-    return _Paths.fit(data.features, values, scores, Statistics.of(values, scores), data.space, neighbours)
+@pytest.fixture(scope="module")
+def kinds(data, space, step) -> dict[str, MapKind]:
+    return map_kinds(space.basis, data.space.kept, step, None)
 
 
-def explicit(paths: _Paths, data: TrainingData, cohort: Cohort, rows: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each path's predictions for held-out people on edges (paths, n, kept), and these people's deviations (n, kept)."""
-    edges = standardised(cohort, cohort)
-    design = np.concatenate([data.values[held], paths.directions.transform(data.values[held])], 1) - paths.centre
-    return np.stack([design @ effect.astype(np.float64) for effect in paths.maps.values()]), edges[held] - edges[rows].mean(0)
+@pytest.fixture(scope="module")
+def fitted(data, space, messages, kinds) -> tuple[ClosedForm, np.ndarray]:
+    return ClosedForm.fit(data.features, data.values, space, [data.folds(3, 0), data.folds(4, 1)], messages, kinds)
 
 
-# --- weights ------------------------------------------------------------------------------------------------------------
+def paths_of(data: TrainingData, space: EffectSpace, rows: np.ndarray, messages: dict[str, np.ndarray]) -> Paths:
+    return Paths.fit(data.features, data.values[rows], space.scores[rows], space.n_components, messages)
 
 
-def problem(seed: int, n_paths: int = 7) -> tuple[np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    truth = draw.standard_normal(200)
-    paths = draw.uniform(-0.5, 1, (n_paths, 1)) * truth + draw.uniform(0.1, 3) * draw.standard_normal((n_paths, 200))
-    return paths @ paths.T, paths @ truth
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_weights_are_those_of_a_general_optimiser(seed):
-    gram, along = problem(seed)
-
-    def loss(w: np.ndarray) -> float:
-        return w @ gram @ w - 2 * along @ w
-
-    reference = minimize(
-        loss,
-        np.full(7, 0.1),
-        jac=lambda w: 2 * (gram @ w - along),
-        method="SLSQP",
-        bounds=[(0, None)] * 7,
-        constraints={"type": "ineq", "fun": lambda w: 1 - w.sum()},
-        options={"ftol": 1e-12, "maxiter": 1000},
-    )
-    weights = stack_weights(gram, along)
-    assert (weights >= 0).all()
-    assert weights.sum() <= 1 + 1e-12
-    assert loss(weights) <= reference.fun + 1e-6 * abs(reference.fun)
-    np.testing.assert_allclose(weights, reference.x, atol=2e-3)
-
-
-def test_all_of_these_problems_are_not_alike():
-    sums = [stack_weights(*problem(seed)).sum() for seed in range(8)]
-    assert min(sums) < 0.9
-    assert max(sums) == pytest.approx(1)
-
-
-def test_weights_of_paths_that_are_almost_copies():
-    gram, along = problem(1)
-    gram, along = np.pad(gram, (0, 1), mode="edge"), np.append(along, along[-1])
-    gram[-1, -1] = gram[-1, -2]
-    weights = stack_weights(gram, along)
-    np.testing.assert_allclose(np.append(weights[:-2], weights[-2:].sum()), stack_weights(*problem(1)), atol=1e-4)
-
-
-def test_nothing_that_helps_gets_no_weight():
-    gram, along = problem(0)
-    assert (stack_weights(gram, -np.abs(along)) == 0).all()
-    assert (stack_weights(np.zeros((3, 3)), np.zeros(3)) == 0).all()
-
-
-# --- sums ---------------------------------------------------------------------------------------------------------------
+def partition(data, space, messages, kinds, folds, scores=None) -> _Partition:
+    people = space if scores is None else EffectSpace(space.basis, scores, space.energy, space.n_components)
+    whole = paths_of(data, people, np.arange(150), messages)
+    return _Partition.fit(data.features, data.values, people, folds, messages, kinds, whole, lambda *_, **__: None)
 
 
 def test_statistics_give_centred_normal_equations(data):
@@ -115,80 +66,139 @@ def test_statistics_give_centred_normal_equations(data):
     assert (np.diff(system.total) <= 0).all()
 
 
-def test_agreement_equals_explicit_predictions_on_edges(data, folds, fitted):
-    """No truncation below 600 people: what is computed from sums is exact, for edges and not only for their components."""
-    cohort = data.cohort
-    held_edges = _held_edges(data.values, data.space, cohort, folds)
-    for (rows, held), paths, edges in zip(folds, fitted, held_edges, strict=True):
-        predictions, real = explicit(paths, data, cohort, rows, held)
-        gram, along, energy = paths.agreement(data.values[held], data.scores[held], edges, data.space)
-        flat = predictions.reshape(len(predictions), -1)
-        scale = np.sqrt(np.outer((flat**2).sum(1), (flat**2).sum(1)))
-        assert scale.min() > 0
-        assert np.abs(gram - flat @ flat.T).max() < 1e-4 * scale.min()
-        assert np.abs(along - flat @ real.ravel()).max() < 1e-4 * np.sqrt(scale.min() * (real**2).sum())
-        assert energy == pytest.approx((real**2).sum(), rel=1e-4)
+def test_known_scales_save_the_search_and_change_nothing(data, space, messages):
+    searched = paths_of(data, space, np.arange(100), messages)
+    given = Paths.fit(data.features, data.values[:100], space.scores[:100], space.n_components, messages, searched.scales)
+    for name, effect in searched.maps.items():
+        np.testing.assert_allclose(given.maps[name], effect, atol=1e-9, err_msg=name)
 
 
-def test_the_fit_weighs_paths_on_people_left_out(data, neighbours, folds, fitted):
-    cohort = data.cohort
-    model, residual = ClosedForm.fit(data.features, data.values, data.scores, data.space, cohort, folds, neighbours)
-    gram, along, energy, left = 0.0, 0.0, 0.0, np.zeros((2, *data.scores.shape))
-    for (rows, held), paths in zip(folds, fitted, strict=True):
-        predictions, real = explicit(paths, data, cohort, rows, held)
-        flat = predictions.reshape(len(predictions), -1)
-        gram, along, energy = gram + flat @ flat.T, along + flat @ real.ravel(), energy + (real**2).sum()
-    names = list(fitted[0].maps)
-    assert list(model.paths.index) == [*names, "all together"]
-    weights = model.paths["weight"].to_numpy()[:-1]
-    np.testing.assert_allclose(weights, stack_weights(gram, along), atol=2e-3)
-    np.testing.assert_allclose(model.paths["r2"][:-1], (2 * along - np.diag(gram)) / energy, atol=1e-5)
-    together = 0.0
-    for number, ((rows, held), paths) in enumerate(zip(folds, fitted, strict=True)):
-        predictions, real = explicit(paths, data, cohort, rows, held)
-        error = real - np.tensordot(weights, predictions, 1)
-        together += (error**2).sum()
-        left[int(number >= 3), held] = error @ data.space.basis.T
-    assert model.paths.loc["all together", "r2"] == pytest.approx(1 - together / energy, abs=1e-5)
-    assert model.paths.loc["all together", "weight"] == pytest.approx(weights.sum())
-    np.testing.assert_allclose(residual, left.mean(0), atol=1e-4 * np.abs(left).max())
-    assert model.paths.loc["all together", "r2"] > 0.05
-    # The model itself is the same weights on paths refitted on everybody.
-    everybody = fit_paths(data, np.arange(150), neighbours)
-    np.testing.assert_allclose(model.maps, sum(w * m for w, m in zip(weights, everybody.maps.values(), strict=True)), atol=1e-6)
-    design = model.design(data.schema.encode(cohort.phenotypes))
+def test_people_left_out_agree_as_explicit_predictions_do(data, space, messages):
+    rows, held = data.folds(3, 0)[0]
+    paths = paths_of(data, space, rows, messages)
+    some = _LeftOut.of(paths, data.values[held], space.scores[held], 5.0)
+    explicit = np.stack([paths.design(data.values[held]) @ effect for effect in paths.maps.values()])
+    real = space.scores[held] - space.scores[rows].mean(0)
+    expected = Agreement.of(explicit, real, (real**2).sum() + 5)
+    found = some.agreement()
+    np.testing.assert_allclose(found.gram, expected.gram, rtol=1e-3, atol=1e-3 * np.abs(expected.gram).max())
+    np.testing.assert_allclose(found.along, expected.along, rtol=1e-3, atol=1e-3 * np.abs(expected.along).max())
+    assert found.energy == pytest.approx(expected.energy)
+    weights = np.linspace(0, 0.2, len(explicit))
+    np.testing.assert_allclose(some.predicted(weights), np.tensordot(weights, explicit, 1), atol=1e-4)
+
+
+def test_the_table_and_the_residual_are_those_of_people_left_out(data, space, messages, kinds, fitted):
+    model, residual = fitted
+    parts = [partition(data, space, messages, kinds, folds) for folds in (data.folds(3, 0), data.folds(4, 1))]
+    weights = (parts[0].agreement + parts[1].agreement).weights
+    left = [part.real - np.tensordot(weights, part.predictions, 1) for part in parts]
+    np.testing.assert_allclose(residual, np.mean(left, 0)[:, : space.n_components], atol=1e-6)
+    energy = sum((part.real**2).sum() + space.energy.sum() for part in parts)
+    gain = sum((part.real**2).sum() - (error**2).sum() for part, error in zip(parts, left, strict=True))
+    table = model.paths
+    assert list(table.index)[-len(kinds) - 1 :] == [*kinds, TOGETHER]
+    assert table.loc[TOGETHER, "r2"] == pytest.approx(gain / energy, abs=1e-5)
+    assert table.loc[TOGETHER, "r2"] > 0.05
+    assert (table["weight"] >= 0).all()
+    assert table["weight"].iloc[:-1].sum() == pytest.approx(table.loc[TOGETHER, "weight"])
+    assert table["weight"].iloc[:-1].sum() <= 1 + 1e-9
+    for number, name in enumerate(kinds, start=1):
+        error = sum(((part.real - part.predictions[number]) ** 2).sum() + space.energy.sum() for part in parts)
+        assert table.loc[name, "r2"] == pytest.approx(1 - error / energy, abs=1e-5)
+
+
+def test_the_model_is_its_weights_on_everybody(data, space, messages, kinds, fitted):
+    model, _ = fitted
+    whole = paths_of(data, space, np.arange(150), messages)
+    expected = 0.0
+    second = [partition(data, space, messages, kinds, folds) for folds in (data.folds(3, 0), data.folds(4, 1))]
+    weights = (second[0].agreement + second[1].agreement).weights
+    for part in second:
+        ridges = sum(w * effect for w, effect in zip(part.weights, whole.maps.values(), strict=True))
+        maps = sum(w * effect for w, effect in zip(weights[1:], part.priors.values(), strict=True))
+        expected = expected + (weights[0] * ridges + ridges @ part.turned @ maps) / 2
+    np.testing.assert_allclose(model.maps, expected @ space.basis, atol=1e-5)
+    design = model.design(data.schema.encode(data.cohort.phenotypes))
     np.testing.assert_allclose(design.mean(0), 0, atol=1e-5)
     assert design.shape == (150, len(model.maps))
 
 
-def test_people_left_out_are_not_looked_at(data, neighbours, folds):
-    """Other values for held-out people change nothing that is predicted for them."""
-    rows, held = folds[0]
-    before = fit_paths(data, rows, neighbours)
-    whole = Statistics.of(data.values, data.scores)
-    out = Statistics.of(data.values[held], data.scores[held])
-    train = Statistics(*(getattr(whole, name) - getattr(out, name) for name in Statistics.__dataclass_fields__))
-    by_difference = _Paths.fit(data.features, data.values[rows], data.scores[rows], train, data.space, neighbours)
-    for name, effect in before.maps.items():
-        np.testing.assert_allclose(by_difference.maps[name], effect, atol=2e-4 * np.abs(effect).max(), err_msg=name)
+def test_people_left_out_have_no_part_in_their_own_prediction(data, space, messages):
+    """Other connectomes for a fold's people change nothing that the first stack predicts for them; the residual's covariance alone,
+    which is one for all folds, knows them."""
+    folds = data.folds(4, 1)
+    held = folds[2][1]
+    other = space.scores.copy()
+    other[held] = other[held][::-1] * 1.5 + 1
+    before, after = (partition(data, space, messages, {"effect maps": MapKind()}, folds, scores) for scores in (None, other))
+    np.testing.assert_allclose(before.predictions[0, held], after.predictions[0, held], atol=1e-5)
+    rest = np.setdiff1d(np.arange(150), held)
+    assert np.abs(before.predictions[0, rest] - after.predictions[0, rest]).max() > 1e-3
 
 
-def test_without_messages_there_are_no_paths_of_messages(data, folds):
-    model, _ = ClosedForm.fit(data.features, data.values, data.scores, data.space, data.cohort, folds[:3], {})
+def test_without_messages_there_are_no_paths_of_messages(data):
+    bare = EffectSpace.fit(data.space, data.scores, data.cohort, None)
+    kinds = map_kinds(bare.basis, data.space.kept, None, None)
+    model, _ = ClosedForm.fit(data.features, data.values, bare, [data.folds(3, 0)], {}, kinds)
     assert not any("messages" in name for name in model.paths.index)
-    assert model.paths.loc["all together", "r2"] > 0.05
+    assert model.paths.loc[TOGETHER, "r2"] > 0.05
 
 
-def test_more_than_600_people_lose_little():
-    """Beyond 600 people effects live on leading components; the energy they are measured against is still that of the edges."""
-    cohort = simulate_cohort(640, 14, 5, seed=3, explained=0.2)
-    data = TrainingData(cohort, n_components=60, seed=0)
-    folds = data.folds(2, 0)
-    model, _ = ClosedForm.fit(data.features, data.values, data.scores, data.space, cohort, folds, {})
-    gain, energy = 0.0, 0.0
-    for rows, held in folds:
-        paths = fit_paths(data, rows, {})
-        predictions, real = explicit(paths, data, cohort, rows, held)
-        error = real - np.tensordot(model.paths["weight"].to_numpy()[:-1], predictions, 1)
-        gain, energy = gain + (real**2).sum() - (error**2).sum(), energy + (real**2).sum()
-    assert model.paths.loc["all together", "r2"] == pytest.approx(gain / energy, rel=0.02)
+def test_nothing_to_find_weighs_nothing():
+    """Without effects the stack promises nothing and moves nobody."""
+    data = TrainingData(simulate_cohort(300, 12, 8, seed=5, explained=0), n_components=300, seed=0)
+    step = step_of(to_matrices(np.where(data.space.kept, data.space.mean, 0).astype(np.float32)))
+    space = EffectSpace.fit(data.space, data.scores, data.cohort, step)
+    kinds = map_kinds(space.basis, data.space.kept, step, None)
+    model, residual = ClosedForm.fit(data.features, data.values, space, [data.folds(5, 0), data.folds(5, 1)], {}, kinds)
+    assert abs(model.paths.loc[TOGETHER, "r2"]) < 0.003
+    deviation = model.design(data.schema.encode(data.cohort.phenotypes)) @ model.maps
+    assert (deviation**2).sum() < 0.01 * (data.scores**2).sum()
+    assert residual.var() == pytest.approx(data.scores.var(), rel=0.02)
+
+
+def test_folds_left_out_are_whole_models(data, space, messages, kinds, fitted):
+    """Each one predicts for its own fold what the stack predicted for people left out."""
+    model, residual = fitted
+    assert [len(members) for members in model.without] == [3, 4]
+    left = np.zeros((2, *space.scores.shape))
+    for number, (members, folds) in enumerate(zip(model.without, (data.folds(3, 0), data.folds(4, 1)), strict=True)):
+        for member, (_, held) in zip(members, folds, strict=True):
+            left[number, held] = space.scores[held] - member.predicted(data.values[held])
+    np.testing.assert_allclose(left.mean(0)[:, : space.n_components], residual, atol=1e-4)
+
+
+def test_standard_errors_are_the_jackknife_written_out(data, fitted):
+    model, _ = fitted
+    encoded = data.schema.encode(data.cohort.phenotypes.iloc[:6])
+    values = model.features.transform(encoded)
+    variance = 0.0
+    for members in model.without:
+        edges = np.stack([member.predicted(values) @ model.basis for member in members]).astype(np.float64)
+        variance = variance + (len(members) - 1) / len(members) * ((edges - edges.mean(0)) ** 2).sum(0) / 2
+    np.testing.assert_allclose(model.standard_error(encoded), np.sqrt(variance), rtol=1e-3, atol=1e-6)
+
+
+def test_standard_errors_say_how_far_other_people_would_move_the_answer():
+    """Against models fitted to other people of the same world; edges share the error, so that few of them say much."""
+    worlds = [simulate_cohort(300, 12, 6, seed=7, people_seed=seed, explained=0.15) for seed in range(12)]
+    profiles = worlds[0].phenotypes.iloc[:40]
+    expected, errors = [], []
+    for cohort in worlds[1:]:
+        data = TrainingData(cohort, n_components=300, seed=0)
+        step = step_of(to_matrices(np.where(data.space.kept, data.space.mean, 0).astype(np.float32)))
+        space = EffectSpace.fit(data.space, data.scores, cohort, step)
+        kinds = map_kinds(space.basis, data.space.kept, step, None)
+        model, _ = ClosedForm.fit(data.features, data.values, space, [data.folds(5, 0)], {}, kinds)
+        encoded = data.schema.encode(profiles)
+        edges = np.full((40, cohort.n_edges), np.nan)
+        edges[:, data.space.kept] = data.space.mean[data.space.kept] + model.design(encoded) @ model.maps * data.space.std[data.space.kept]
+        expected.append(edges)
+        error = np.full_like(edges, np.nan)
+        error[:, data.space.kept] = model.standard_error(encoded) * data.space.std[data.space.kept]
+        errors.append(error)
+    spread = np.std(expected, axis=0, ddof=1)
+    everywhere = np.isfinite(spread).all(0)
+    ratio = np.sqrt((np.mean(errors, 0)[:, everywhere] ** 2).sum() / (spread[:, everywhere] ** 2).sum())
+    assert 0.7 < ratio < 1.4

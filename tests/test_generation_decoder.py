@@ -8,6 +8,7 @@ import torch
 from torch_geometric.nn import DenseGCNConv, GCNConv
 
 from connectome_gnn.edges import edge_indices, to_matrices
+from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.decoder import BackboneConvolution, ConnectomeDecoder
 
 N_REGIONS = 11
@@ -24,11 +25,11 @@ def normalised(strength: torch.Tensor) -> torch.Tensor:
     return strength * degree[:, None] * degree
 
 
-def decoder(adjacency: torch.Tensor, *, sparse: bool = False, spoken: bool = True) -> ConnectomeDecoder:
+def decoder(adjacency: torch.Tensor, *, sparse: bool = False, spoken: bool = True, messages: str = "convolution") -> ConnectomeDecoder:
     """A decoder with weights drawn from a seed; ``spoken`` also gives its read-out weights other than 0."""
     torch.manual_seed(0)
     features = torch.randn(N_REGIONS, 4)
-    model = ConnectomeDecoder(features, adjacency, context_width=9, width=8, n_layers=2, rank=5, sparse=sparse)
+    model = ConnectomeDecoder(features, adjacency, context_width=9, width=8, n_layers=2, rank=5, sparse=sparse, messages=messages)
     if spoken:
         torch.nn.init.normal_(model.strength)
         torch.nn.init.normal_(model.additive.weight)
@@ -70,10 +71,16 @@ def test_messages_are_those_of_pygs_graph_convolutions():
     torch.testing.assert_close(layer(state, None, index, adjacency[index[0], index[1]]), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_an_unknown_kind_of_messages_is_refused():
+    with pytest.raises(ConnectomeError, match="one of convolution, attention; got 'gossip'"):
+        decoder(normalised(strengths()), messages="gossip")
+
+
+@pytest.mark.parametrize("messages", ["convolution", "attention"])
 @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
-def test_the_sparse_path_equals_the_dense_one(density):
+def test_the_sparse_path_equals_the_dense_one(density, messages):
     adjacency = normalised(strengths(density=density))
-    dense, sparse = decoder(adjacency), decoder(adjacency, sparse=True)
+    dense, sparse = decoder(adjacency, messages=messages), decoder(adjacency, sparse=True, messages=messages)
     assert sparse.edge_index.shape[1] == int((adjacency != 0).sum())
     context, reference = (part.requires_grad_() for part in contexts())
     outputs, gradients = [], []

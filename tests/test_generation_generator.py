@@ -23,6 +23,7 @@ from connectome_gnn.errors import ConnectomeError, ExtrapolationWarning, Phenoty
 from connectome_gnn.generation.generator import NETWORK_LABEL, ConnectomeGenerator
 from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.network import NetworkConfig
+from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.rivals import RIVALS
 from connectome_gnn.simulate import simulate_cohort
 
@@ -357,3 +358,45 @@ def test_regions_that_nothing_reaches():
     finite_and_on_support(model, plain_table(60))
     assert (model.sample(plain_table(20), seed=0).weights[:, :6] == 0).all()
     assert (model.expected(plain_table(20)).weights[:, :6] == 0).all()
+
+
+@quiet
+def test_a_fit_for_the_mean_alone_knows_nothing_else(tmp_path):
+    cohort = small_cohort(40)
+    whole, mean = (ConnectomeGenerator(network=None).fit(cohort, distribution=known) for known in (True, False))
+    table = plain_table(10)
+    assert mean.expected(table).weights.tobytes() == whole.expected(table).weights.tobytes()
+    assert mean.standard_error(table).tobytes() == whole.standard_error(table).tobytes()
+    for use in (
+        lambda: mean.sample(table),
+        lambda: mean.log_prob(cohort),
+        lambda: mean.deviation(cohort),
+        lambda: mean.interpolate(cohort, {"age": [50]}),
+        lambda: mean.save(tmp_path / "model"),
+    ):
+        with pytest.raises(ConnectomeError, match="knows expected connectomes only; fit it without distribution=False"):
+            use()
+    assert not (tmp_path / "model").exists()
+
+
+def test_samplers_that_do_not_exist_or_may_not_be():
+    with pytest.raises(ConnectomeError, match="one of 'auto', 'gaussian', 'recombined', a Recipe or None, got 'copy'"):
+        ConnectomeGenerator(sampler="copy")
+    with pytest.raises(ConnectomeError, match="leave sampler out"):
+        ConnectomeGenerator(sampler="auto", privacy=DifferentialPrivacy(1.0))
+
+
+@quiet
+def test_recombined_people_are_drawn_around_the_same_mean():
+    """Other people than the copula's, with the same expectation, spread and log density."""
+    cohort = small_cohort(60)
+    plain, mixed = fit_small(cohort), fit_small(cohort, sampler="recombined")
+    table = plain_table(30)
+    assert mixed.expected(table).weights.tobytes() == plain.expected(table).weights.tobytes()
+    one, other = (np.log1p(model.sample(table, 40, seed=1).weights) for model in (plain, mixed))
+    assert one.tobytes() != other.tobytes()
+    np.testing.assert_allclose(other.mean(), one.mean(), atol=0.05)
+    assert np.median(other.std(0) / np.maximum(one.std(0), 1e-9)) == pytest.approx(1, abs=0.15)
+    assert mixed.holds_training_people
+    assert not plain.holds_training_people
+    np.testing.assert_array_equal(mixed.log_prob(cohort), plain.log_prob(cohort))

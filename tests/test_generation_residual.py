@@ -39,11 +39,11 @@ def test_samples_are_on_the_support(measure, sample):
         assert (weights < 0).any()
     else:
         assert (weights >= 0).all()
-        # No value lies between absent and the weakest edge that anybody has.
+        # No value lies between absent and the half that rounds to the weakest count, and few below the weakest that anybody had there.
         train = halves(measure)[0].weights
         weakest = np.where(train > 0, train, np.inf).min(0)
-        assert (weights[weights > 0] > 0.5).all()
-        assert ((weights == 0) | (weights >= 0.999 * weakest)).all()
+        assert (weights[weights > 0] >= 0.4999).all()
+        assert ((weights > 0) & (weights < 0.5 * weakest)).mean() < 0.01
 
 
 def test_as_many_edges_are_absent_as_in_held_out_people(measure, sample):
@@ -72,6 +72,8 @@ def distances(first: np.ndarray, second: np.ndarray) -> list[float]:
 
 
 def test_every_edge_has_its_own_distribution(measure, sample):
+    if measure == "streamline_count":  # whole numbers, as real people's are
+        sample = generator(measure).sample(halves(measure)[1].phenotypes, seed=3, counts=True)
     drawn, real, train = (modelled(c) for c in (sample, halves(measure)[1], halves(measure)[0]))
     ours, theirs = distances(drawn, real), distances(train, real)
     # The training people themselves miss held-out people's distribution by chance, and no more is to be asked.
@@ -178,9 +180,13 @@ def test_edges_that_are_constant_never_there_or_always_there():
     assert (drawn[:, 0] == 0).all()
     np.testing.assert_allclose(drawn[:, 1], 7.5, rtol=1e-5)
     assert (drawn[:, 2] == 0).mean() == pytest.approx(299 / 300, abs=0.01)
-    assert set(np.unique(drawn[:, 2]).round(3)) <= {0, np.float32(values[0, 2]).round(3)}
+    # What a single person has varies in others about that person's value.
+    one = np.log1p(drawn[drawn[:, 2] > 0, 2])
+    assert abs(np.median(one) - np.log1p(values[0, 2])) < 1.5
     assert (drawn[:, 3:] > 0).all()
-    assert drawn.max() <= values.max() * 1.001
+    # One in 300 is beyond the most extreme of 300, and not by far.
+    assert ((drawn > values.max(0)).mean(0)[3:] < 0.015).all()
+    assert np.log1p(drawn).max() < np.log1p(values).max() + 3
 
 
 def test_two_edges_that_go_together_in_people_do_so_in_samples():
@@ -191,8 +197,43 @@ def test_two_edges_that_go_together_in_people_do_so_in_samples():
     drawn, _ = draws_of(np.expm1(np.maximum(latent + 4, 0)), False)
     correlation = np.corrcoef(np.log1p(drawn).T)
     assert correlation[0, 1] == pytest.approx(0.9, abs=0.05)
-    assert correlation[0, 2] < -0.97
+    assert correlation[0, 2] < -0.92  # each edge keeps a part of its own
     assert np.abs(correlation[3:, 3:][np.triu_indices(12, 1)]).max() < 0.2
+
+
+def test_edges_that_are_often_absent_are_so_together_as_in_people():
+    """Latent scores of absent edges drawn at random would lose a third of the correlation."""
+    draw = np.random.default_rng(5)
+    strength = np.linspace(0.6, 0.95, 15)
+    latent = draw.standard_normal((560, 1)) * strength + draw.standard_normal((560, 15)) * np.sqrt(1 - strength**2)
+    drawn, model = draws_of(np.expm1(np.maximum(latent + 0.1, 0)), False)
+    assert (drawn == 0).mean() == pytest.approx(0.46, abs=0.03)
+    np.testing.assert_allclose(np.abs(model.loadings[0])[5:], strength[5:], atol=0.12)
+    both, truth = ((w == 0).astype(float).T @ (w == 0) / len(w) for w in (drawn, np.maximum(latent + 0.1, 0)))
+    upper = np.triu_indices(15, 1)
+    assert np.mean(both[upper]) == pytest.approx(np.mean(truth[upper]), abs=0.02)
+    assert np.mean(truth[upper]) > 0.46**2 + 0.08
+
+
+def test_latent_scores_and_values_are_inverses():
+    draw = np.random.default_rng(6)
+    values = draw.lognormal(1, 1, (300, 15)) * (draw.random((300, 15)) < 0.7)
+    cohort = Cohort(values.astype(np.float32), plain_table(300), make_atlas(6), measure="m", described=DESCRIBED)
+    space, components = EdgeSpace.fit(cohort)
+    model = ResidualModel.fit(space, cohort, components, np.zeros(int(space.kept.sum())))
+    for rows, scores in model.scores(space, cohort, np.zeros_like(components), seed=1):
+        np.testing.assert_allclose(scores.std(0), 1, atol=0.4)
+        back = model.values(scores, np.zeros((len(scores), int(space.kept.sum())), np.float32), space.kept)
+        np.testing.assert_allclose(np.expm1(back), values[rows], rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(back == 0, values[rows] == 0)
+
+
+def test_arrays_hold_all_of_a_model():
+    model = generator().residual
+    again = ResidualModel.from_arrays({name: array.copy() for name, array in model.arrays().items()})
+    deviation = np.zeros((3, int(generator().space.kept.sum())), np.float32)
+    one, other = (m.draw(deviation, generator().space.kept, np.random.default_rng(0)) for m in (model, again))
+    assert one.tobytes() == other.tobytes()
 
 
 def test_more_than_2000_people_give_quantiles_of_a_draw_and_exact_shares_of_zeros():

@@ -18,6 +18,7 @@ from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation import store
 from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
+from connectome_gnn.generation.recombination import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")
 
@@ -34,12 +35,16 @@ def with_network(model: ConnectomeGenerator) -> ConnectomeGenerator:
     return model
 
 
-@pytest.fixture(scope="module", params=["counts", "correlations", "network", "no network"])
+@pytest.fixture(scope="module", params=["counts", "correlations", "network", "no network", "recombined", "recipe"])
 def model(request) -> ConnectomeGenerator:
     if request.param == "counts":
         return generator()
     if request.param == "network":
         return with_network(fit_small(small_cohort(60), network=NetworkConfig(epochs=1, context_width=12, region_width=6, rank=3)))
+    if request.param == "recombined":
+        return fit_small(small_cohort(40), sampler="recombined")
+    if request.param == "recipe":
+        return fit_small(small_cohort(40, signed=True), sampler=Recipe(recombined=0, noise="series", points=30))
     return fit_small(small_cohort(60, signed=request.param == "correlations"), messages=request.param != "no network")
 
 
@@ -75,12 +80,10 @@ def test_the_same_model_comes_back(model, tmp_path):
         )
         assert one.atlas == other.atlas
     assert again.earned.equals(model.earned.astype(float))
-    assert (again.seed, again.messages, again.n_components, again.network) == (
-        model.seed,
-        model.messages,
-        model.n_components,
-        model.network,
-    )
+    for name in ("seed", "messages", "n_components", "network", "sampler", "holds_training_people"):
+        assert getattr(again, name) == getattr(model, name)
+    assert model.holds_training_people == (model.sampler == "recombined")
+    assert again.standard_error(table).tobytes() == model.standard_error(table).tobytes()
     assert len(again.members) == len(model.members)
     twice = again.save(tmp_path / "twice")
     for name in ("model.safetensors", "config.json"):
@@ -182,7 +185,7 @@ def test_a_changed_configuration(saved, change):
 def test_another_format(saved, change):
     record = json.loads((saved / "config.json").read_text(encoding="utf-8"))
     (saved / "config.json").write_text(json.dumps({**record, **change}), encoding="utf-8")
-    with pytest.raises(ConnectomeError, match=r"config\.json: expected a ConnectomeGenerator of format 1"):
+    with pytest.raises(ConnectomeError, match=rf"config\.json: expected a ConnectomeGenerator of format {store.FORMAT_VERSION}"):
         ConnectomeGenerator.load(saved)
 
 

@@ -25,7 +25,10 @@ def fit(
     holdout: Annotated[
         float | None, typer.Option(help="Share of people to hold out and score on, before fitting to everybody.", show_default=False)
     ] = None,
-    compare: Annotated[bool, typer.Option("--compare", help=f"Rank every rival beside it on held-out people (default {HOLDOUT}).")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help=f"Rank its rivals beside it on held-out people (default {HOLDOUT}).")] = False,
+    rivals: Annotated[
+        str, typer.Option(help="With --compare: fast for the rivals that take seconds, all for those that take minutes too.")
+    ] = "fast",
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -36,6 +39,14 @@ def fit(
     ] = None,
     delta: Annotated[
         float | None, typer.Option(help="Chance that --epsilon does not hold; default 1 / (10 people).", show_default=False)
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for finished stages of the final fit: one that was killed and is started again goes on from there to the same "
+            "model. It holds numbers derived from the people.",
+            show_default=False,
+        ),
     ] = None,
     force: Force = False,
     json: Json = False,
@@ -48,31 +59,42 @@ def fit(
         raise typer.BadParameter(f"--holdout is a share of people between 0 and 1, got {holdout:g}")
     if delta is not None and epsilon is None:
         raise typer.BadParameter("--delta belongs to --epsilon; give both, or neither")
+    if rivals not in ("fast", "all"):
+        raise typer.BadParameter(f"--rivals is fast or all, got {rivals}")
+    if rivals == "all" and not compare:
+        raise typer.BadParameter("--rivals belongs to --compare; give both, or neither")
     if epsilon is not None and (compare or holdout is not None):
         raise typer.BadParameter("--epsilon covers one fit to everybody, not a second one and exact held-out scores; leave them out")
+    if epsilon is not None and checkpoint is not None:
+        raise typer.BadParameter("--epsilon lets nothing of the fit be stored on its way; leave --checkpoint out")
     check_target(out, force)
     people = Cohort.load(cohort)
 
-    from connectome_gnn.generation.comparison import GENERATOR
+    from connectome_gnn.generation.comparison import GENERATOR, default_models
     from connectome_gnn.generation.comparison import compare as rank
     from connectome_gnn.generation.generator import ConnectomeGenerator
     from connectome_gnn.generation.privacy import DifferentialPrivacy
+    from connectome_gnn.generation.rivals import ALL_RIVALS, RIVALS
 
     answer: dict[str, Any] = {"model": out, "cohort": people.name, "n_people": len(people), "seed": seed}
     if compare or holdout is not None:
         train, test = people.split(1 - (holdout or HOLDOUT), seed=seed)
-        models = None if compare else {GENERATOR: ConnectomeGenerator(seed=seed)}
+        models = default_models(seed, rivals) if compare else {GENERATOR: ConnectomeGenerator(seed=seed)}
         ranking = rank(train, test, models, seed=seed)
         answer["holdout"] = {
             "n_train": len(train),
             "n_test": len(test),
             "scores": ranking.evaluation.to_dict(),
             "ranking": ranking.to_records(),
+            "unfitted": ranking.unfitted,
         }
         if not json:
             show_ranking(ranking, f"{len(test):,} held-out people of {people.name}, models fitted to {len(train):,}")
+            if compare and rivals == "fast":
+                slow = [name for name in ALL_RIVALS if name not in RIVALS]
+                say(f"--rivals all ranks {', '.join(slow[:-1])} and {slow[-1]} too, which takes minutes")
     privacy = None if epsilon is None else DifferentialPrivacy(epsilon, delta)
-    model = ConnectomeGenerator(seed=seed, privacy=privacy).fit(people)
+    model = ConnectomeGenerator(seed=seed, privacy=privacy).fit(people, checkpoint=checkpoint)
     model.save(out, force=force)
     if model.account is not None:
         answer["privacy"] = {name: model.account[name] for name in ("epsilon", "delta", "neighbours")}

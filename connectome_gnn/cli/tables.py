@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from connectome_gnn.cli.terminal import Cell, show_table, terminal_width
+from connectome_gnn.cli.terminal import Cell, say, show_table, terminal_width
 
 if TYPE_CHECKING:
     from connectome_gnn.generation.comparison import Ranking
@@ -34,7 +34,7 @@ def with_interval(value: Any, low: Any, high: Any, digits: int = 4, sign: str = 
 
 
 def show_ranking(ranking: Ranking, title: str) -> None:
-    """Models beside each other, best R2 first, each with its difference from ours."""
+    """Models beside each other, best R2 first, each with its difference from ours; below, who could not be fitted, and why."""
     table = ranking.table
     several, ceiling = len(table) > 1, bool(table["share_of_ceiling"].notna().any())
     gap = " " if terminal_width() >= WIDE or not several else "\n"
@@ -53,6 +53,8 @@ def show_ranking(ranking: Ranking, title: str) -> None:
     if several:
         caption += f"; {TIE} a tie: the interval of the difference holds 0"
     show_table(headings, rows, title, caption, bold=list(table.index).index(ranking.ours) if several else None)
+    for name, why in ranking.unfitted.items():
+        say(f"{name} takes no part: {why}")
 
 
 def show_earned(earned: pd.DataFrame, title: str) -> None:

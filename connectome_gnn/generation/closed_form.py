@@ -4,61 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
-from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.directions import Directions
-from connectome_gnn.generation.edge_space import EdgeSpace
+from connectome_gnn.generation.effect_maps import EffectSpace, MapKind, MapPrior, Noise, combinations
 from connectome_gnn.generation.features import ProfileFeatures
-from connectome_gnn.generation.linear import RidgeSystem, band_scales
-from connectome_gnn.generation.messages import pass_messages
+from connectome_gnn.generation.paths import Paths
+from connectome_gnn.generation.stacking import Agreement
 from connectome_gnn.phenotypes import Encoded
 
-__all__ = ["ClosedForm", "Statistics", "stack_weights"]
+__all__ = ["TOGETHER", "ClosedForm", "FoldModel"]
+
+TOGETHER = "all together"
+FEWEST = 20  # people to fit paths on
+Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Sums over a set of people, all that the closed-form paths need of them.
+class FoldModel:
+    """The whole closed form, fitted without one fold of the people.
 
     Parameters
     ----------
-    n : number of people.
-    features : (F,) sum of features A.
-    scores : (K,) sum of components T.
-    gram : (F, F) A'A.
-    cross : (F, K) A'T.
-    scatter : (K, K) T'T.
+    directions, centre : as in :class:`ClosedForm`.
+    average : (D,) mean of its people in the effect space.
+    maps : (F + D', D) float32 effect of each feature in the effect space.
     """
 
-    n: int
-    features: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    gram: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    scatter: NDArray[np.float64]
+    directions: Directions
+    centre: NDArray[np.float64]
+    average: NDArray[np.float64]
+    maps: NDArray[np.float32]
 
-    @classmethod
-    def of(cls, features: NDArray[np.float64], scores: NDArray[np.float64]) -> Statistics:
-        """Sums over people with these features (n, F) and components (n, K)."""
-        return cls(len(features), features.sum(0), scores.sum(0), features.T @ features, features.T @ scores, scores.T @ scores)
-
-    def system(self) -> tuple[RidgeSystem, NDArray[np.float64]]:
-        """Centred normal equations on these people's own principal components, and those components as columns (K, k)."""
-        t = self.scores / self.n
-        values, vectors = eigh(self.scatter - self.n * np.outer(t, t))
-        real = np.flatnonzero(values > 1e-7 * values[-1])[::-1]
-        return self.regression(vectors[:, real], values[real]), vectors[:, real]
-
-    def regression(self, rotation: NDArray[np.float64], variance: NDArray[np.float64]) -> RidgeSystem:
-        """Centred normal equations on given components (K, k), whose sums of squares around the mean are ``variance`` (k,)."""
-        a, t = self.features / self.n, self.scores / self.n
-        cross = (self.cross - self.n * np.outer(a, t)) @ rotation
-        return RidgeSystem(self.gram - self.n * np.outer(a, a), cross, variance, self.n)
+    def predicted(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Expected people in the effect space, (N, D), of profile features (N, F)."""
+        design = np.concatenate([values, self.directions.transform(values)], 1) - self.centre
+        return (design.astype(np.float32) @ self.maps + self.average).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -68,9 +54,11 @@ class ClosedForm:
     Parameters
     ----------
     features, directions : how a profile becomes features.
-    centre : (F + D,) mean of the features in training people.
-    maps : (F + D, kept edges) float32 effect of each feature, in standard deviations of an edge.
-    paths : table indexed by path: ``r2`` cross-fitted R2 beyond the mean of the path alone, ``weight`` its share in the stack.
+    centre : (F + D',) mean of the features in training people.
+    maps : (F + D', kept edges) float32 effect of each feature, in standard deviations of an edge.
+    paths : table indexed by path: ``r2`` cross-fitted R2 beyond the mean of the path alone, ``weight`` its share in the answer.
+    basis : (D, kept edges) float32 orthonormal rows of the effect space.
+    without : for each partition of the people, the closed form without each of its folds; none under differential privacy.
     """
 
     features: ProfileFeatures
@@ -78,198 +66,243 @@ class ClosedForm:
     centre: NDArray[np.float64]
     maps: NDArray[np.float32]
     paths: pd.DataFrame
+    basis: NDArray[np.float32]
+    without: tuple[tuple[FoldModel, ...], ...] = ()
 
     def design(self, encoded: Encoded) -> NDArray[np.float32]:
-        """Centred features (N, F + D) of encoded profiles."""
+        """Centred features (N, F + D') of encoded profiles."""
         values = self.features.transform(encoded)
         return (np.concatenate([values, self.directions.transform(values)], 1) - self.centre).astype(np.float32)
+
+    def standard_error(self, encoded: Encoded) -> NDArray[np.float32]:
+        """How far the deviations of encoded profiles would move with other training people, (N, kept edges), in standard deviations.
+
+        The delete-a-group jackknife (Efron & Tibshirani 1993, chapter 11) over the folds, averaged over partitions.
+        """
+        values = self.features.transform(encoded)
+        variance = np.zeros((len(values), self.basis.shape[1]), np.float32)
+        for members in self.without:
+            predicted = np.stack([member.predicted(values) for member in members])
+            predicted -= predicted.mean(0)
+            for deviation in predicted:
+                variance += (deviation @ self.basis) ** 2 * np.float32((1 - 1 / len(members)) / len(self.without))
+        return np.sqrt(variance)
 
     @classmethod
     def fit(
         cls,
         features: ProfileFeatures,
         values: NDArray[np.float64],
-        scores: NDArray[np.float64],
-        space: EdgeSpace,
-        cohort: Cohort,
-        folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
-        neighbours: dict[str, NDArray[np.float32]],
+        space: EffectSpace,
+        partitions: Sequence[Folds],
+        messages: dict[str, NDArray[np.float64]],
+        kinds: dict[str, MapKind],
         advance: Callable[..., None] = lambda *_, **__: None,
     ) -> tuple[ClosedForm, NDArray[np.float64]]:
-        """Fit every path inside every fold, weigh them on the people left out, and refit on everybody.
+        """Stack the paths, estimate the stack's effect maps once more under every prior, and stack those; refit on everybody.
+
+        All weights are found on people left out. To leave a fold out of the second stack its people must have had no part in the
+        first: beside a fit without each fold there is one without each pair of folds.
 
         Parameters
         ----------
         features, values : profile features and their values (n, F) for the training people.
-        scores, space : the people's components (n, K) and the edge space that they refer to.
-        cohort : the training people; their edges are read once, batch by batch.
-        folds : inner folds; several partitions may follow one another.
-        neighbours : name and (R, R) row-stochastic matrix of each kind of messages; none switches messages off.
+        space : where effects may lie, and the people in it.
+        partitions : of the people into inner folds, one or several.
+        messages : name and (D, D) matrix of each kind of messages that the ridge paths' effects may be smoothed by.
+        kinds : name and prior idea of each kind of effect maps.
 
         Returns
         -------
         model : ClosedForm.
         residual : (n, K) what the stack leaves of each person's components, predicted from folds without them.
         """
-        held_cross = _held_edges(values, space, cohort, folds)
-        whole = Statistics.of(values, scores)
-        agreements, predictions, names = [], [], []
-        for (_, held), edges in zip(folds, held_cross, strict=True):
-            out = Statistics.of(values[held], scores[held])
-            train = Statistics(*(getattr(whole, name) - getattr(out, name) for name in Statistics.__dataclass_fields__))
-            rest = np.setdiff1d(np.arange(len(values)), held)
-            paths = _Paths.fit(features, values[rest], scores[rest], train, space, neighbours)
-            agreements.append(paths.agreement(values[held], scores[held], edges, space))
-            predictions.append(paths.predictions(values[held], space))  # the maps themselves would fill the memory
-            names = list(paths.maps)
-            advance()
-        gram, along = (np.sum(np.stack([agreement[part] for agreement in agreements]), 0) for part in (0, 1))
-        energy = sum(agreement[2] for agreement in agreements)
-        weights = stack_weights(gram, along)
-        r2 = (2 * along - np.diag(gram)) / energy
-        table = pd.DataFrame({"r2": r2, "weight": weights}, index=pd.Index(names, name="path"))
-        table.loc["all together"] = [(2 * weights @ along - weights @ gram @ weights) / energy, weights.sum()]
-
-        residual, times = np.zeros_like(scores), np.zeros(len(scores))
-        for (_, held), (centre, moved) in zip(folds, predictions, strict=True):
-            residual[held] += scores[held] - centre - np.tensordot(weights, moved, 1)
-            times[held] += 1
-        paths = _Paths.fit(features, values, scores, whole, space, neighbours)
+        whole = Paths.fit(features, values, space.scores, space.n_components, messages)
         advance()
-        model = cls(features, paths.directions, paths.centre, paths.combined(weights), table)
-        return model, residual / times[:, None]
+        parts = [_Partition.fit(features, values, space, folds, messages, kinds, whole, advance) for folds in partitions]
+        agreement = reduce(add, (part.agreement for part in parts))
+        weights = agreement.weights
+        first = np.mean([part.weights for part in parts], 0)
+        ridges = reduce(add, (part.ridges for part in parts))
+        maps = np.mean([part.combined(weights, whole) for part in parts], 0)
+        residual = np.mean([part.residual(weights) for part in parts], 0)
+        names = [*whole.maps, *parts[0].priors]
+        table = pd.DataFrame(
+            {"r2": [*ridges.r2_alone, *agreement.r2_alone[1:]], "weight": [*weights[0] * first, *weights[1:]]},
+            index=pd.Index(names, name="path"),
+        )
+        table.loc[TOGETHER] = [agreement.r2(weights), table["weight"].sum()]
+        model = cls(
+            features,
+            whole.directions,
+            whole.centre,
+            maps.astype(np.float32) @ space.basis,
+            table,
+            space.basis,
+            tuple(tuple(without.model(weights) for without in part.without) for part in parts),
+        )
+        return model, residual[:, : space.n_components]
 
 
 @dataclass(frozen=True)
-class _Paths:
-    """All closed-form paths fitted on one set of people."""
+class _Partition:
+    """Both stacks on one partition of the people.
 
-    directions: Directions
-    centre: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    maps: dict[str, NDArray[np.float32]]
+    Parameters
+    ----------
+    ridges : agreement of the ridge paths with people left out.
+    weights : (J,) weights of the ridge paths.
+    turned : (D, L) from what the ridge paths predict together to uncorrelated scores of unit variance.
+    priors : name of each kind of effect maps, and the maps (L, D) from everybody.
+    agreement : agreement of the weighted ridge paths, and of each kind of effect maps, with people left out.
+    predictions : (1 + priors, n, D) what those predict for people left out.
+    real : (n, D) what they should have predicted.
+    without : both stacks without each fold.
+    """
+
+    ridges: Agreement
+    weights: NDArray[np.float64]
+    turned: NDArray[np.float64]
+    priors: dict[str, NDArray[np.float64]]
+    agreement: Agreement
+    predictions: NDArray[np.float32]
+    real: NDArray[np.float64]
+    without: tuple[_Without, ...]
 
     @classmethod
     def fit(
         cls,
         features: ProfileFeatures,
         values: NDArray[np.float64],
-        scores: NDArray[np.float64],
-        people: Statistics,
-        space: EdgeSpace,
-        neighbours: dict[str, NDArray[np.float32]],
-    ) -> _Paths:
-        system, rotation = people.system()
-        bands = features.bands
-        linear, age = (features.select(terms).astype(np.float64) for terms in ("linear", "age"))
-        scales = band_scales(system, bands)
-        banded, error = system.solve(scales)
-        coefficients = {
-            "ridge": system.solve(linear, shared=True)[0],
-            "component ridge": system.solve(linear)[0],
-            "component ridge with age terms": system.solve(age)[0],
-            "banded component ridge": banded,
-        }
-        directions = Directions.fit(features, values, banded, np.sqrt(np.maximum(error, 1e-12)))
-        derived = directions.transform(values)
-        n_derived = derived.shape[1]
-        wide = Statistics.of(np.concatenate([values, derived], 1), scores)
-        extended = wide.regression(rotation, system.total)
-        both = extended.solve(
-            band_scales(extended, (*bands, *directions.bands), start=np.concatenate([scales, np.full(n_derived, np.nan)]))
-        )[0]
-        basis = (rotation.T @ space.basis).astype(np.float32)
-        maps = {name: np.pad(c, ((0, n_derived), (0, 0))).astype(np.float32) @ basis for name, c in coefficients.items()}
-        maps["supervised directions"] = both.astype(np.float32) @ basis
-        for kind, step in neighbours.items():
-            for name in ("component ridge", "banded component ridge"):
-                near = np.zeros_like(maps[name])
-                near[: len(bands)] = pass_messages(maps[name][: len(bands)], step, space.kept)
-                maps[f"{name}, messages over {kind}"] = near
-        return cls(directions, wide.features / wide.n, people.scores / people.n, maps)
+        space: EffectSpace,
+        folds: Folds,
+        messages: dict[str, NDArray[np.float64]],
+        kinds: dict[str, MapKind],
+        whole: Paths,
+        advance: Callable[..., None],
+    ) -> _Partition:
+        scores = space.scores
+        helds = [held for _, held in folds]
 
-    def _design(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([values, self.directions.transform(values)], 1) - self.centre
+        def fitted(rows: NDArray[np.intp], scales: dict[str, float] | None = None) -> Paths:
+            paths = Paths.fit(features, values[rows], scores[rows], space.n_components, messages, scales)
+            advance()
+            return paths
 
-    def agreement(
-        self, values: NDArray[np.float64], scores: NDArray[np.float64], edges: tuple[NDArray[np.float32], float], space: EdgeSpace
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Inner products over held-out people: of all paths' predictions, of each with the people, and the people's energy."""
-        design = self._design(values)
-        n_features = values.shape[1]
-        average = self.scores @ space.basis
-        cross, energy = edges
-        # A'(Y - mean) on edges for the profile's features, on components (all that these paths use) for the derived ones.
-        centred = np.empty((design.shape[1], cross.shape[1]), np.float32)
-        held_sum, held_mean = cross[-1], values.sum(0) - len(values) * self.centre[:n_features]
-        centred[:n_features] = cross[:-1] - np.outer(self.centre[:n_features], held_sum) - np.outer(held_mean, average)
-        centred[n_features:] = (design[:, n_features:].T @ (scores - self.scores)) @ space.basis
-        products = [(design.T @ design).astype(np.float32) @ effect for effect in self.maps.values()]
-        along = np.array([float(np.vdot(effect, centred)) for effect in self.maps.values()])
-        gram = np.array([[float(np.vdot(left, right)) for right in products] for left in self.maps.values()])
-        total = energy - 2 * float(held_sum @ average) + len(values) * float(average @ average)
-        return (gram + gram.T) / 2, along, float(total)
+        def left_out(paths: Paths, number: int) -> _LeftOut:
+            held = helds[number]
+            return _LeftOut.of(paths, values[held], scores[held], space.energy[held].sum())
 
-    def predictions(self, values: NDArray[np.float64], space: EdgeSpace) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """The mean components (K,), and the deviations from them that each path predicts, (paths, n, K)."""
-        design = self._design(values).astype(np.float32)
-        return self.scores, np.stack([design @ (effect @ space.basis.T) for effect in self.maps.values()])
+        def left_out_too(other: int, number: int) -> _LeftOut:
+            """The people of another fold, from a fit without them and without this fold's; where nobody is left, with these."""
+            rows = np.setdiff1d(folds[number][0], helds[other])
+            # Band scales come from the fit without this fold: a search for every pair would take twice the time.
+            return left_out(fitted(rows, fits[number].scales), other) if len(rows) >= FEWEST else single[other]
 
-    def combined(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The weighted sum of the paths' maps, (F + D, kept edges)."""
-        total = np.zeros_like(next(iter(self.maps.values())))
-        for weight, effect in zip(weights, self.maps.values(), strict=True):
-            total += np.float32(weight) * effect
-        return total
+        fits = [fitted(rows) for rows, _ in folds]
+        single = [left_out(paths, number) for number, paths in enumerate(fits)]
+        everybody = _Stacked.of(single)
+        noise = Noise.of(everybody.real - everybody.predicted)
+        priors = {name: MapPrior.of(kind, noise) for name, kind in kinds.items()}
+        turned, maps = everybody.maps(noise, priors)
+        predictions = np.zeros((1 + len(priors), *scores.shape), np.float32)
+        real, agreement, without = np.zeros_like(scores), [], []
+        for number, held in enumerate(helds):
+            stacked = _Stacked.of([left_out_too(other, number) for other in range(len(helds)) if other != number])
+            real[held] = single[number].real
+            together = single[number].predicted(stacked.weights)
+            own, held_maps = stacked.maps(noise, priors)
+            predictions[:, held] = [together, *(together @ own @ effect for effect in held_maps.values())]
+            without.append(_Without(fits[number], _weighted(fits[number], stacked.weights), own, list(held_maps.values())))
+            agreement.append(Agreement.of(predictions[:, held], real[held], (real[held] ** 2).sum() + space.energy[held].sum()))
+        return cls(everybody.agreement, everybody.weights, turned, maps, reduce(add, agreement), predictions, real, tuple(without))
+
+    def combined(self, weights: NDArray[np.float64], whole: Paths) -> NDArray[np.float64]:
+        """One map (F + D', D) of the second stack's weights (1 + priors,)."""
+        return _combined(weights, _weighted(whole, self.weights), self.turned, list(self.priors.values()))
+
+    def residual(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the second stack's weights leave of people left out, (n, D)."""
+        return self.real - np.tensordot(weights, self.predictions, 1)
 
 
-def _held_edges(
-    values: NDArray[np.float64], space: EdgeSpace, cohort: Cohort, folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
-) -> list[tuple[NDArray[np.float32], float]]:
-    """For each fold's held-out people: A'Y with the sum of Y as a last row, (F + 1, kept edges), and the energy of Y."""
-    design = np.concatenate([values, np.ones((len(values), 1))], 1).astype(np.float32)
-    member = np.zeros((len(folds), len(values)), bool)
-    for number, (_, held) in enumerate(folds):
-        member[number, held] = True
-    cross = [np.zeros((design.shape[1], int(space.kept.sum())), np.float32) for _ in folds]
-    energy = np.zeros(len(folds))
-    for rows, edges in space.standardised(cohort):
-        squares = np.einsum("ne,ne->n", edges, edges, dtype=np.float64)
-        for number, chosen in enumerate(member[:, rows]):
-            cross[number] += design[rows][chosen].T @ edges[chosen]
-            energy[number] += squares[chosen].sum()
-    return list(zip(cross, energy.tolist(), strict=True))
+@dataclass(frozen=True)
+class _Without:
+    """Both stacks without a fold: the paths, their weighted map (F + D', D), combinations (D, L), and each kind of maps, (L, D)."""
+
+    paths: Paths
+    ridges: NDArray[np.float64]
+    turned: NDArray[np.float64]
+    maps: list[NDArray[np.float64]]
+
+    def model(self, weights: NDArray[np.float64]) -> FoldModel:
+        """Put together by the second stack's weights (1 + priors,)."""
+        maps = _combined(weights, self.ridges, self.turned, self.maps)
+        return FoldModel(self.paths.directions, self.paths.centre, self.paths.average, maps.astype(np.float32))
 
 
-def stack_weights(gram: NDArray[np.float64], along: NDArray[np.float64], *, steps: int = 20_000) -> NDArray[np.float64]:
-    """Non-negative weights with sum at most 1 that minimise w'Gw - 2 b'w (stacked regressions, Breiman 1996).
-
-    They are the gate: with nothing to gain from a path its weight is 0, and with nothing to gain at all the answer is the
-    training mean. Projected gradient descent with Nesterov's momentum.
-
-    Parameters
-    ----------
-    gram : (J, J) inner products of the paths' cross-fitted predictions.
-    along : (J,) inner products of those predictions with the people's deviations.
-    """
-    step = 1 / max(np.linalg.eigvalsh(gram)[-1], 1e-12)
-    weights = np.zeros(len(along))
-    ahead, momentum = weights, 1.0
-    for _ in range(steps):
-        updated = _project(ahead - step * (gram @ ahead - along))
-        faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = updated + (momentum - 1) / faster * (updated - weights)
-        if np.abs(updated - weights).max() < 1e-10:
-            return updated
-        weights, momentum = updated, faster
-    return weights
+def _weighted(paths: Paths, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first stack as one map, (F + D', D)."""
+    return np.tensordot(weights, np.stack(list(paths.maps.values())), 1)
 
 
-def _project(point: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest point with non-negative entries and sum at most 1."""
-    positive = np.maximum(point, 0)
-    if positive.sum() <= 1:
-        return positive
-    ordered = np.sort(point)[::-1]
-    excess = (np.cumsum(ordered) - 1) / np.arange(1, len(point) + 1)
-    return np.maximum(point - excess[np.flatnonzero(ordered > excess)[-1]], 0)
+def _combined(
+    weights: NDArray[np.float64], ridges: NDArray[np.float64], turned: NDArray[np.float64], maps: list[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Both stacks as one map, (F + D', D)."""
+    return weights[0] * ridges + ridges @ turned @ np.tensordot(weights[1:], np.stack(maps), 1)
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """People left out: their features (n, F + D'), the paths' maps (J, F + D', D), the people themselves (n, D), their energy."""
+
+    design: NDArray[np.float32]
+    maps: NDArray[np.float32]
+    real: NDArray[np.float64]
+    energy: float
+
+    @classmethod
+    def of(cls, paths: Paths, values: NDArray[np.float64], scores: NDArray[np.float64], outside: float) -> _LeftOut:
+        """People with these features and scores; ``outside`` is what energy they have beyond the effect space."""
+        real = scores - paths.average
+        maps = np.stack([effect.astype(np.float32) for effect in paths.maps.values()])
+        return cls(paths.design(values).astype(np.float32), maps, real, float((real**2).sum() + outside))
+
+    def agreement(self) -> Agreement:
+        """Of every path with the people."""
+        products = (self.design.T @ self.design) @ self.maps
+        return Agreement(
+            np.array([[float(np.vdot(left, right)) for right in products] for left in self.maps]),
+            np.array([float(np.vdot(self.design.T @ self.real.astype(np.float32), effect)) for effect in self.maps]),
+            self.energy,
+        )
+
+    def predicted(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the weighted paths predict, (n, D)."""
+        return (self.design @ np.tensordot(weights.astype(np.float32), self.maps, 1)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """The first stack: agreement, weights (J,), and people left out, (n, D), beside what is predicted for them."""
+
+    agreement: Agreement
+    weights: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    real: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, people: Sequence[_LeftOut]) -> _Stacked:
+        """Weigh the paths on people left out."""
+        agreement = reduce(add, (some.agreement() for some in people))
+        weights = agreement.weights
+        predicted = np.concatenate([some.predicted(weights) for some in people])
+        return cls(agreement, weights, predicted, np.concatenate([some.real for some in people]))
+
+    def maps(self, noise: Noise, priors: dict[str, MapPrior]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """Combinations of phenotypes (D, L) and, for every prior, what each does in the effect space, (L, D)."""
+        turned = combinations(self.predicted, noise)
+        scores = self.predicted @ turned
+        estimate = noise.whitened(np.linalg.lstsq(scores, self.real, rcond=None)[0].astype(np.float64))
+        return turned, {name: noise.back(prior.posterior(estimate, len(scores))) for name, prior in priors.items()}

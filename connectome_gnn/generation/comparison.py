@@ -13,6 +13,7 @@ import pandas as pd
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.evaluation import Evaluation, evaluate
+from connectome_gnn.generation.model import ConnectomeModel
 from connectome_gnn.progress import progress
 
 __all__ = ["GENERATOR", "Model", "Ranking", "compare", "default_models"]
@@ -63,6 +64,7 @@ class Ranking:
     evaluation : all scores, ours as ``generated``, the others as its rivals.
     models : the fitted models.
     expected : each model's expected connectomes of the held-out people.
+    unfitted : why a rival could not be fitted to these people, in a sentence, by name; it has no row in the table.
     """
 
     table: pd.DataFrame
@@ -70,6 +72,7 @@ class Ranking:
     evaluation: Evaluation
     models: dict[str, Any] = field(repr=False)
     expected: dict[str, Cohort] = field(repr=False)
+    unfitted: dict[str, str] = field(default_factory=dict)
 
     def to_records(self) -> list[dict[str, Any]]:
         """The table as plain JSON values, one record a model; None in place of an undefined number."""
@@ -77,12 +80,26 @@ class Ranking:
         return [{str(key): None if isinstance(v, float) and not np.isfinite(v) else v for key, v in record.items()} for record in records]
 
 
-def default_models(seed: int = 0) -> dict[str, Any]:
-    """The generator and every rival, not fitted yet, the generator first."""
-    from connectome_gnn.generation.generator import ConnectomeGenerator
-    from connectome_gnn.generation.rivals import RIVALS
+def default_models(seed: int = 0, rivals: str = "fast") -> dict[str, Any]:
+    """The generator and its rivals, not fitted yet, the generator first.
 
-    return {GENERATOR: ConnectomeGenerator(seed=seed), **{name: rival(seed) for name, rival in RIVALS.items()}}
+    Parameters
+    ----------
+    seed : of every model.
+    rivals : ``"fast"`` for those that are fitted in seconds, ``"all"`` for the neural ones and the wiring model too.
+
+    Raises
+    ------
+    ConnectomeError
+        If ``rivals`` is anything else.
+    """
+    from connectome_gnn.generation.generator import ConnectomeGenerator
+    from connectome_gnn.generation.rivals import ALL_RIVALS, RIVALS
+
+    choices = {"fast": RIVALS, "all": ALL_RIVALS}
+    if rivals not in choices:
+        raise ConnectomeError(f"the rivals to compare with are {' or '.join(map(repr, choices))}, got {rivals!r}")
+    return {GENERATOR: ConnectomeGenerator(seed=seed), **{name: rival(seed) for name, rival in choices[rivals].items()}}
 
 
 def compare(
@@ -99,19 +116,20 @@ def compare(
     Parameters
     ----------
     train, test : cohorts of different people, on one atlas.
-    models : models by name, not fitted yet; the differences are taken from the first. Default: the generator and every rival.
+    models : models by name, not fitted yet; the differences are taken from the first. Default: the generator and the fast rivals,
+        :func:`default_models`. The package's own rivals are fitted for their mean alone, since nothing else is compared.
     seed : seed of the default generator and of the bootstrap.
     n_bootstrap : resamples of people behind each interval.
     groups : column of people who belong together in a resample; default ``family_id`` where there is one.
 
     Returns
     -------
-    ranking : Ranking, best first.
+    ranking : Ranking, best first. A rival that refuses these people (a wiring model without coordinates) stands in ``unfitted``.
 
     Raises
     ------
     ConnectomeError
-        If a model cannot be fitted to these people, or the two cohorts share people or differ in atlas or measure.
+        If the first model cannot be fitted to these people, or the two cohorts share people or differ in atlas or measure.
     """
     models = dict(default_models(seed) if models is None else models)
     if not models:
@@ -120,19 +138,29 @@ def compare(
     fitted: dict[str, Any] = {}
     expected: dict[str, Cohort] = {}
     seconds: dict[str, float] = {}
+    unfitted: dict[str, str] = {}
     with progress("Fitting", len(models)) as advance:
         for name, model in models.items():
             advance(0, f"Fitting {name}")
             start = time.perf_counter()
-            fitted[name] = model.fit(train)
-            seconds[name] = time.perf_counter() - start
-            expected[name] = fitted[name].expected(test.phenotypes)
+            try:
+                if isinstance(model, ConnectomeModel) and name != ours:
+                    fitted[name] = model.fit(train, distribution=False)
+                else:
+                    fitted[name] = model.fit(train)
+            except ConnectomeError as error:
+                if name == ours:
+                    raise
+                unfitted[name] = str(error)
+            else:
+                seconds[name] = time.perf_counter() - start
+                expected[name] = fitted[name].expected(test.phenotypes)
             advance()
     rivals = {name: cohort for name, cohort in expected.items() if name != ours}
     scores = evaluate(
         expected[ours], test, reference=train, rivals=rivals, parts=SCORES, measures=(), n_bootstrap=n_bootstrap, seed=seed, groups=groups
     )
-    return Ranking(_table(scores, ours, seconds), ours, scores, fitted, expected)
+    return Ranking(_table(scores, ours, seconds), ours, scores, fitted, expected, unfitted)
 
 
 def _table(scores: Evaluation, ours: str, seconds: Mapping[str, float]) -> pd.DataFrame:

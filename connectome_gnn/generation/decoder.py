@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-__all__ = ["BackboneConvolution", "ConnectomeDecoder"]
+from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.generation.attention import BackboneAttention
+
+__all__ = ["MESSAGES", "BackboneConvolution", "ConnectomeDecoder"]
 
 
 class BackboneConvolution(MessagePassing):
@@ -45,6 +50,10 @@ class BackboneConvolution(MessagePassing):
         return x_j * edge_weight[:, None]
 
 
+MESSAGES: dict[str, Callable[[int], nn.Module]] = {"convolution": BackboneConvolution, "attention": BackboneAttention}
+"""Name and constructor (of a width) of each kind of messages."""
+
+
 class ConnectomeDecoder(nn.Module):
     """Decodes contexts into edge deviations by message passing between regions.
 
@@ -62,6 +71,13 @@ class ConnectomeDecoder(nn.Module):
     n_layers : rounds of messages.
     rank : number of bilinear terms of the read-out.
     sparse : whether messages travel over PyG's edge_index rather than the dense matrix.
+    messages : ``"convolution"`` (:class:`BackboneConvolution`) or ``"attention"``
+        (:class:`~connectome_gnn.generation.attention.BackboneAttention`).
+
+    Raises
+    ------
+    ConnectomeError
+        If there is no such kind of messages.
     """
 
     adjacency: Tensor
@@ -81,8 +97,11 @@ class ConnectomeDecoder(nn.Module):
         n_layers: int = 2,
         rank: int = 16,
         sparse: bool = False,
+        messages: str = "convolution",
     ) -> None:
         super().__init__()
+        if messages not in MESSAGES:
+            raise ConnectomeError(f"messages between regions are one of {', '.join(MESSAGES)}; got {messages!r}")
         n_regions = len(adjacency)
         self.sparse = sparse
         self.register_buffer("region_features", region_features, persistent=False)
@@ -96,7 +115,7 @@ class ConnectomeDecoder(nn.Module):
         self.embedding = nn.Parameter(torch.randn(n_regions, width) * 0.5)
         self.features = nn.Linear(region_features.shape[1], width)
         self.film = nn.Linear(context_width, 2 * width)
-        self.layers = nn.ModuleList(BackboneConvolution(width) for _ in range(n_layers))
+        self.layers = nn.ModuleList(MESSAGES[messages](width) for _ in range(n_layers))
         self.project = nn.Linear(width, rank)
         self.strength = nn.Parameter(torch.zeros(rank))
         self.additive = nn.Linear(width, 1, bias=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,19 +14,25 @@ from numpy.typing import NDArray
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.closed_form import ClosedForm
-from connectome_gnn.generation.edge_space import EXACT_PEOPLE
-from connectome_gnn.generation.messages import backbone_neighbours, similar_profiles
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.closed_form import ClosedForm, FoldModel
+from connectome_gnn.generation.directions import Directions
+from connectome_gnn.generation.effect_maps import EffectSpace, map_kinds, step_of, systems_of
+from connectome_gnn.generation.messages import message_matrix, similar_profiles
+from connectome_gnn.generation.model import BATCH, ConnectomeModel, TrainingData
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask, component_gate, cross_fit
+from connectome_gnn.generation.people_sampler import learn_sampler
 from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.private_fit import check_private, fit_private
+from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler
+from connectome_gnn.generation.recombination import PeopleSampler, Recipe
+from connectome_gnn.generation.training import PLAIN, TrainingConfig
 from connectome_gnn.graphs import region_features
 from connectome_gnn.progress import progress
 
 __all__ = ["ConnectomeGenerator"]
 
 INNER_FOLDS = 5
+FEW_PEOPLE = 300
 NETWORK_FOLDS = 3
 NETWORK_COMPONENTS = 200
 NETWORK_LABEL = "message-passing network"
@@ -48,6 +55,11 @@ class ConnectomeGenerator(ConnectomeModel):
     messages : whether messages between regions are used, in the closed form and in the network.
     network : size and training of the message-passing network; None leaves it out.
     n_components : most edge components that are modelled (all of them up to 600 people).
+    training : where and how the network is trained (:class:`TrainingConfig`); what is learned does not depend on it.
+    sampler : how people are drawn around the mean. None: a low-rank Gaussian copula, which is quick to fit and gives training people away
+        least. ``"auto"``: the recipe that copies training people least among those that a classifier can hardly tell from people left
+        out of it, chosen inside the training people. ``"gaussian"``: the same without donors. ``"recombined"``: three training people's
+        residuals recombined, which looks most like people and leaks most. Or a :class:`~connectome_gnn.generation.recombination.Recipe`.
     privacy : a promise of differential privacy (:class:`DifferentialPrivacy`), which everything in the model then keeps; it costs
         fidelity. Smooth patterns of edges take the place of the people's own components. The network takes part where
         ``privacy.network_share`` gives it a share of the budget, and is left out otherwise. Where the budget went stands in
@@ -71,6 +83,8 @@ class ConnectomeGenerator(ConnectomeModel):
         messages: bool = True,
         network: NetworkConfig | None = DEFAULT_NETWORK,
         n_components: int = DEFAULT_COMPONENTS,
+        training: TrainingConfig = PLAIN,
+        sampler: Sampler | Recipe | None = None,
         privacy: DifferentialPrivacy | None = None,
     ) -> None:
         super().__init__(seed, n_components=n_components)
@@ -80,17 +94,32 @@ class ConnectomeGenerator(ConnectomeModel):
         self.network = None if privacy is not None and privacy.network_share == 0 else network
         self.members: list[ConnectomeNetwork] = []
         self.gate: NDArray[np.float64] = np.zeros(0)
+        if sampler is not None and not isinstance(sampler, Recipe) and sampler not in SAMPLERS:
+            raise ConnectomeError(f"sampler is one of {', '.join(map(repr, SAMPLERS))}, a Recipe or None, got {sampler!r}")
+        if sampler is not None and privacy is not None:
+            raise ConnectomeError("a differentially private model draws from its own noisy statistics; leave sampler out")
+        self.training = training
+        self.sampler = sampler
+        self.people: PeopleSampler | None = None
         self.privacy = privacy
         self.account: dict[str, Any] | None = None
 
-    def fit(self, cohort: Cohort) -> Self:
+    def fit(self, cohort: Cohort, *, distribution: bool = True, checkpoint: str | Path | None = None) -> Self:
         """Learn from training people; with ``privacy`` from bounded, noisy sums over them alone.
+
+        Parameters
+        ----------
+        cohort : the training people.
+        distribution : whether to learn how people differ around the mean; without it the fit is faster, only :meth:`expected` and
+            :meth:`standard_error` work, and the model cannot be saved.
+        checkpoint : folder in which finished stages are stored; a fit that was killed and is started again with the same people and
+            settings goes on from there, to the same model.
 
         Raises
         ------
         ConnectomeError
-            If there are fewer than 20 people, no phenotypes, or all people are alike; with ``privacy``, if a column's range or levels
-            are not publicly known.
+            If there are fewer than 20 people, no phenotypes, or all people are alike; if the checkpoint belongs to other people or
+            settings; with ``privacy``, if a column's range or levels are not publicly known, or a checkpoint is asked for.
 
         Warns
         -----
@@ -98,29 +127,55 @@ class ConnectomeGenerator(ConnectomeModel):
             For phenotypes that are constant, mostly missing, or free text; not with ``privacy``, which keeps it to itself.
         """
         if self.privacy is None:
-            return super().fit(cohort)
+            return super().fit(cohort, distribution=distribution, checkpoint=checkpoint)
+        if checkpoint is not None:
+            raise ConnectomeError("a fit under differential privacy stores nothing on its way; leave checkpoint out")
         with progress(f"Fitting {self.label} privately") as advance:
             fit_private(self, cohort, self.privacy, advance)
         self._fitted = True
         return self
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            **super()._settings(),
+            "messages": self.messages,
+            "network": None if self.network is None else asdict(self.network),
+            "sampler": asdict(self.sampler) if isinstance(self.sampler, Recipe) else self.sampler,
+        }
+
     def _fit_mean(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
-        backbone = self._backbone()
-        neighbours = {}
-        if self.messages:
-            neighbours = {"similar regions": similar_profiles(backbone), "the backbone": backbone_neighbours(np.maximum(backbone, 0))}
-        folds = data.folds(INNER_FOLDS, self.seed)
-        if data.cohort.n_people <= EXACT_PEOPLE:  # small cohorts: a second partition steadies the weights
-            folds += data.folds(INNER_FOLDS, self.seed + 1)
-        self.closed_form, residual = ClosedForm.fit(
-            data.features, data.values, data.scores, self.space, data.cohort, folds, neighbours, advance
-        )
+        residual = self._fit_closed_form(data, advance)
         self.members, self.gate = [], np.zeros(0)
         earned = self.closed_form.paths.copy()
         if self.network is not None:
             residual, row = self._fit_network(self.network, data, residual, advance)
             earned.loc[NETWORK_LABEL] = row
         self.earned = earned
+        return residual
+
+    def _fit_closed_form(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
+        """Fit the stack of closed-form paths; what it leaves of the people's components, (n, K)."""
+        backbone = self._backbone()
+        step = step_of(backbone) if self.messages else None
+        effects = EffectSpace.fit(self.space, data.scores, data.cohort, step)
+        kinds = {} if step is None else {"similar regions": similar_profiles(backbone), "the backbone": step}
+        partitions = [data.folds(INNER_FOLDS, self.seed)]
+        if data.cohort.n_people <= FEW_PEOPLE:  # small cohorts: a second partition steadies the weights
+            partitions.append(data.folds(INNER_FOLDS, self.seed + 1))
+        self.closed_form, residual = data.checkpoint.stage(
+            "closed form",
+            lambda: ClosedForm.fit(
+                data.features,
+                data.values,
+                effects,
+                partitions,
+                {kind: message_matrix(effects.basis, neighbours, self.space.kept) for kind, neighbours in kinds.items()},
+                map_kinds(effects.basis, self.space.kept, step, systems_of(self.atlas)),
+                advance,
+            ),
+            types=(ClosedForm, Directions, FoldModel),
+            given=(data.features,),
+        )
         return residual
 
     def _fit_network(
@@ -131,7 +186,17 @@ class ConnectomeGenerator(ConnectomeModel):
         unit = np.maximum(residual[:, :k].std(0), 1e-6).astype(np.float32)
         task = self._task(unit)
         folds = data.folds(NETWORK_FOLDS, self.seed + 2)
-        members, held_out = cross_fit(task, config, data.encoded, residual[:, :k], folds, seed=self.seed, advance=advance)
+        members, held_out = cross_fit(
+            task,
+            config,
+            data.encoded,
+            residual[:, :k],
+            folds,
+            seed=self.seed,
+            training=self.training,
+            checkpoint=data.checkpoint,
+            advance=advance,
+        )
         gate, gain = component_gate(held_out, residual[:, :k])
         if gate.any():
             self.members, self.gate = members, gate
@@ -168,18 +233,67 @@ class ConnectomeGenerator(ConnectomeModel):
             deviation += components.astype(np.float32) @ self.space.basis[: len(self.gate)]
         return deviation
 
+    def _fit_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> None:
+        super()._fit_residual(data, residual)
+        self.people = None
+        if self.sampler is not None:
+            self.people, self.recipes = learn_sampler(
+                self.residual,
+                self.space,
+                data.cohort,
+                data.scores - residual,
+                sampler=self.sampler,
+                multiples=self._multiples(data.cohort.phenotypes),
+                seed=self.seed,
+            )
+        self.holds_training_people = self.people is not None and self.people.holds_training_people
+
+    def _draw(self, profiles: pd.DataFrame, generator: np.random.Generator) -> NDArray[np.float32]:
+        if self.people is None:
+            return super()._draw(profiles, generator)
+        scores = self.people.draw(len(profiles), generator)
+        return self.residual.values(scores, self._deviation(profiles), self.space.kept, self._multiples(profiles))
+
+    def standard_error(self, phenotypes: pd.DataFrame) -> NDArray[np.float32]:
+        """How unsure the expected connectome is: how far it would move had other people been in the cohort.
+
+        It is apart from how people with the same profile differ (``sample``), and goes to 0 as the cohort grows, which that does not.
+        What shrinkage leaves out on purpose is not in it.
+
+        Parameters
+        ----------
+        phenotypes : as for :meth:`expected`.
+
+        Returns
+        -------
+        error : (N, E) standard errors on the modelling scale; 0 where an edge is not modelled.
+
+        Raises
+        ------
+        ConnectomeError
+            As for :meth:`expected`; if the model was fitted under differential privacy, which promises no such thing.
+        """
+        _, profiles = self._profiles(phenotypes)
+        if self.privacy is not None:
+            raise ConnectomeError("a model fitted under differential privacy has no standard errors: they would cost privacy of their own")
+        error = np.zeros((len(profiles), self.atlas.n_edges), np.float32)
+        for start in range(0, len(profiles), BATCH):
+            rows = slice(start, start + BATCH)
+            deviation = self.closed_form.standard_error(self.schema.encode(profiles.iloc[rows]))
+            error[rows, self.space.kept] = deviation * self.space.std[self.space.kept]
+        return error
+
     def save(self, path: str | Path, force: bool = False) -> Path:
         """Write the model folder (model.safetensors, config.json); it appears complete or not at all.
 
         Raises
         ------
         ConnectomeError
-            If the model is not fitted, or the folder exists and ``force`` is not given.
+            If the model is not fitted, or only for its mean, or the folder exists and ``force`` is not given.
         """
         from connectome_gnn.generation.store import save_generator
 
-        if not self._fitted:
-            raise ConnectomeError("this ConnectomeGenerator has not been fitted; call fit(cohort) before save")
+        self._check_knows_people()
         return save_generator(self, Path(path), force)
 
     @classmethod

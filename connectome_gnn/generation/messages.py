@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from connectome_gnn.edges import edge_indices, n_regions_of
 
-__all__ = ["SHARPNESS", "backbone_neighbours", "pass_messages", "similar_profiles"]
+__all__ = ["SHARPNESS", "backbone_neighbours", "message_matrix", "pass_messages", "similar_profiles"]
 
 SHARPNESS = 8
 SELF_SHARE = 0.5
@@ -68,3 +68,14 @@ def pass_messages(maps: NDArray[np.float32], neighbours: NDArray[np.float32], ke
         matrix[columns, rows] = effect
         out[place] = (neighbours @ matrix @ neighbours.T)[rows, columns]
     return out
+
+
+def message_matrix(basis: NDArray[np.float32], neighbours: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """What :func:`pass_messages` does to maps held in a basis, (D, D): ``coefficients @ matrix``.
+
+    Parameters
+    ----------
+    basis : (D, kept edges) orthonormal rows; what messages carry out of their span is left out.
+    neighbours, kept : as for :func:`pass_messages`.
+    """
+    return (pass_messages(basis, neighbours, kept) @ basis.T).astype(np.float64)

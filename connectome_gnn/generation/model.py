@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -11,10 +15,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
+from connectome_gnn.columns import listed
 from connectome_gnn.errors import ConnectomeError, ExtrapolationWarning
+from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint
+from connectome_gnn.generation.counts import whole_counts
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.features import ProfileFeatures
-from connectome_gnn.generation.residual import ResidualModel
+from connectome_gnn.generation.likelihood import edge_log_density, log_density
+from connectome_gnn.generation.marginals import Marginals
+from connectome_gnn.generation.normative import Deviation, edge_scores, region_scores
+from connectome_gnn.generation.residual import Multiples, ResidualModel
+from connectome_gnn.generation.spread import Spread, spread_columns
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 from connectome_gnn.progress import progress
 from connectome_gnn.tables import people_table
@@ -23,6 +34,7 @@ __all__ = ["MIN_PEOPLE", "ConnectomeModel", "TrainingData"]
 
 MIN_PEOPLE = 20
 BATCH = 256
+MOST_THREADS = 8
 
 
 class TrainingData:
@@ -33,6 +45,7 @@ class TrainingData:
     cohort : the training people.
     n_components : most edge components.
     seed : of the randomised decomposition.
+    checkpoint : where finished stages of the fit are stored.
 
     Attributes
     ----------
@@ -41,7 +54,7 @@ class TrainingData:
     space, scores : the edge space and the people's components (n, K).
     """
 
-    def __init__(self, cohort: Cohort, *, n_components: int, seed: int) -> None:
+    def __init__(self, cohort: Cohort, *, n_components: int, seed: int, checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
         if cohort.kind == "expected":
             raise ConnectomeError(
                 f"cohort {cohort.name!r} holds expected connectomes, which are no people; fit on observed or sampled ones"
@@ -49,7 +62,7 @@ class TrainingData:
         n_people = len(cohort.ids.unique())
         if n_people < MIN_PEOPLE:
             raise ConnectomeError(f"cohort {cohort.name!r} has {n_people} people; at least {MIN_PEOPLE} are needed to fit a model")
-        self.cohort = cohort
+        self.cohort, self.checkpoint = cohort, checkpoint
         self.schema = PhenotypeSchema.fit(cohort.phenotypes, cohort.described)
         if not self.schema.phenotypes:
             raise ConnectomeError(
@@ -58,7 +71,7 @@ class TrainingData:
         self.encoded: Encoded = self.schema.encode(cohort.phenotypes)
         self.features = ProfileFeatures.fit(self.schema, self.encoded)
         self.values = self.features.transform(self.encoded)
-        self.space, self.scores = EdgeSpace.fit(cohort, n_components=n_components, seed=seed)
+        self.space, self.scores = EdgeSpace.fit(cohort, n_components=n_components, seed=seed, checkpoint=checkpoint)
 
     def folds(self, k: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Inner folds; people who belong together stay together."""
@@ -82,9 +95,17 @@ class ConnectomeModel(ABC):
         self.seed = int(seed)
         self.n_components = int(n_components)
         self._fitted = False
+        self._knows_people = True
 
-    def fit(self, cohort: Cohort) -> Self:
+    def fit(self, cohort: Cohort, *, distribution: bool = True, checkpoint: str | Path | None = None) -> Self:
         """Learn from training people.
+
+        Parameters
+        ----------
+        cohort : the training people.
+        distribution : whether to learn how people differ around the mean; without it the fit is faster, and only :meth:`expected` works.
+        checkpoint : folder in which finished stages are stored; a fit that was killed and is started again with the same people and
+            settings goes on from there, to the same model.
 
         Raises
         ------
@@ -97,18 +118,22 @@ class ConnectomeModel(ABC):
             For phenotypes that are constant, mostly missing, or free text.
         """
         with progress(f"Fitting {self.label}") as advance:
-            data = TrainingData(cohort, n_components=self.n_components, seed=self.seed)
+            stages = Checkpoint.open(checkpoint, cohort, self._settings())
+            data = TrainingData(cohort, n_components=self.n_components, seed=self.seed, checkpoint=stages)
             self.atlas, self.measure, self.signed, self.scale = cohort.atlas, cohort.measure, cohort.signed, cohort.scale
             self.cohort_name, self.described = cohort.name, dict(cohort.described)
             self.n_training = len(cohort.ids.unique())
             self.schema, self.features, self.space = data.schema, data.features, data.space
             residual = self._fit_mean(data, advance)
             self._fitted = True
-            explained = np.zeros(int(self.space.kept.sum()))
-            for rows in _row_batches(cohort.n_people):
-                explained += (self._deviation(cohort.phenotypes.iloc[rows]).astype(np.float64) ** 2).sum(0)
-            self.residual = ResidualModel.fit(self.space, cohort, residual, explained / cohort.n_people, seed=self.seed)
+            self._knows_people = distribution
+            if distribution:
+                self._fit_residual(data, residual)
         return self
+
+    def _settings(self) -> dict[str, Any]:
+        """All that a fit depends on besides the people, as JSON can hold it: what tells one checkpoint from another."""
+        return {"model": self.label, "seed": self.seed, "n_components": self.n_components}
 
     @abstractmethod
     def _fit_mean(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
@@ -117,6 +142,44 @@ class ConnectomeModel(ABC):
     @abstractmethod
     def _deviation(self, table: pd.DataFrame) -> NDArray[np.float32]:
         """Deviations (n, kept edges) of profiles from the group mean, in standard deviations of an edge."""
+
+    def _fit_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> None:
+        """Learn how people differ around the mean; ``residual`` is what :meth:`_fit_mean` returned."""
+        explained = np.zeros(int(self.space.kept.sum()))
+        for rows in _row_batches(data.cohort.n_people):
+            explained += (self._deviation(data.cohort.phenotypes.iloc[rows]).astype(np.float64) ** 2).sum(0)
+        self.residual = data.checkpoint.stage(
+            "residual",
+            lambda: ResidualModel.fit(
+                self.space,
+                data.cohort,
+                residual,
+                explained / data.cohort.n_people,
+                seed=self.seed,
+                scores=data.scores,
+                features=data.values,
+                columns=spread_columns(data.features),
+            ),
+            types=(ResidualModel, Marginals, Spread),
+            depends={"residual": residual, "explained": explained},
+        )
+
+    def _draw(self, profiles: pd.DataFrame, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Modelling-scale values (n, E) of a new person for each row of profiles."""
+        return self.residual.draw(self._deviation(profiles), self.space.kept, generator, self._multiples(profiles))
+
+    def _log_density(self, profiles: pd.DataFrame, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Log density (n,) in nats of modelling-scale values (n, E) given each row's profile; to be overridden by models with their own."""
+        return log_density(self.residual, values, *self._latent(profiles))
+
+    def _latent(self, profiles: pd.DataFrame) -> tuple[NDArray[np.float32], Multiples]:
+        """Latent means (n, E) of profiles, and by what their people differ more than the training people."""
+        return self.residual.mean(self._deviation(profiles), self.space.kept), self._multiples(profiles)
+
+    def _multiples(self, profiles: pd.DataFrame) -> Multiples:
+        """By what people with these profiles differ more than the training people; None where spread does not depend on the profile."""
+        spread = self.residual.spread
+        return spread.of(self.features.of(profiles)) if len(spread.columns) else None
 
     def expected(self, phenotypes: pd.DataFrame) -> Cohort:
         """The conditional mean on the modelling scale, mapped back to weights: one row a person, not a person's connectome.
@@ -145,7 +208,7 @@ class ConnectomeModel(ABC):
             weights[rows] = self.scale.inverse(self.space.values(self._deviation(profiles.iloc[rows])))
         return self._cohort(weights, table, "expected")
 
-    def sample(self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0) -> Cohort:
+    def sample(self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool = False) -> Cohort:
         """New people with these profiles, drawn from the conditional distribution.
 
         Parameters
@@ -153,45 +216,209 @@ class ConnectomeModel(ABC):
         phenotypes : as for :meth:`expected`.
         n : people drawn for each profile; their rows lie together, numbered from 0 in the column ``sample``.
         seed : seed of the draw; the same seed gives the same bytes.
+        counts : whether weights are whole numbers, as streamline counts are: rounded up or down at random, so that nothing changes on
+            average on the modelling scale; absent edges stay absent, and an edge that is there has at least one streamline.
 
         Returns
         -------
         cohort : of kind ``sample``, n rows a profile, profiles in the order asked for.
+
+        Raises
+        ------
+        ConnectomeError
+            As for :meth:`expected`; if ``n`` is below 1, or ``counts`` are asked of correlations.
         """
         if n < 1:
             raise ConnectomeError(f"expected at least one sample a person, got n={n}")
+        self._check_knows_people()
         table, profiles = self._profiles(phenotypes)
-        generator = np.random.default_rng(seed)
+        if counts and self.signed:
+            raise ConnectomeError(
+                f"counts are whole numbers of streamlines, and weights of measure {self.measure!r} are signed; leave counts out"
+            )
         repeated = np.repeat(np.arange(len(table)), n)
         weights = np.empty((len(repeated), self.atlas.n_edges), np.float32)
-        for rows in _row_batches(len(repeated)):
-            people, place = np.unique(repeated[rows], return_inverse=True)
-            deviation = self._deviation(profiles.iloc[people])[place]
-            weights[rows] = self.scale.inverse(self.residual.draw(deviation, self.space.kept, generator))
+        batches = _row_batches(len(repeated))
+
+        def fill(rows: slice, generator: np.random.Generator) -> None:
+            values = self._draw(profiles.iloc[repeated[rows]], generator)
+            weights[rows] = whole_counts(values, generator) if counts else self.scale.inverse(values)
+
+        # A generator for each batch: threads change nothing.
+        generators = np.random.default_rng(seed).spawn(len(batches))
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, len(batches), MOST_THREADS)) as pool:
+            list(pool.map(fill, batches, generators))
         table = table.iloc[repeated]
         table.insert(0, "sample", np.tile(np.arange(n), len(repeated) // n))
         return self._cohort(weights, table, "sample")
 
-    def _profiles(self, phenotypes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The table to hand back, with ``extrapolated``, and the model's columns of it."""
+    # --- observed people -----------------------------------------------------------------------------------------------
+
+    def log_prob(self, cohort: Cohort, per: str = "person") -> NDArray[np.float64]:
+        """Log density of people's connectomes given their phenotypes, in nats: what :func:`connectome_gnn.evaluate` takes as ``log_prob``.
+
+        On the modelling scale: Lebesgue density, and a point mass at 0, so that an absent edge has a probability. Only differences
+        between models, on the same people, mean something.
+
+        Parameters
+        ----------
+        cohort : observed people, on the atlas and of the measure of the training cohort.
+        per : ``"person"`` for whole connectomes, or ``"edge"`` for each edge by itself, whatever the person's other edges.
+
+        Returns
+        -------
+        nats : (N,), or (N, E) per edge.
+
+        Raises
+        ------
+        ConnectomeError
+            If the cohort is of another atlas or measure, holds expected connectomes, or its phenotypes cannot be used.
+        """
+        if per not in ("person", "edge"):
+            raise ConnectomeError(f"log_prob is per 'person' or per 'edge', got per={per!r}")
+        profiles = self._observed(cohort)[1]
+        if per == "edge":
+            self._check_copula("log_prob per edge")
+        out = np.empty(cohort.n_people if per == "person" else (cohort.n_people, cohort.n_edges))
+        for rows, values in cohort.modelled(BATCH):
+            some = profiles.iloc[rows]
+            out[rows] = self._log_density(some, values) if per == "person" else edge_log_density(self.residual, values, *self._latent(some))
+        return out
+
+    def deviation(self, cohort: Cohort, seed: int = 0) -> Deviation:
+        """How people's connectomes deviate from what their profiles lead to expect: normative modelling (Marquand et al. 2016).
+
+        Parameters
+        ----------
+        cohort : observed people, as for :meth:`log_prob`.
+        seed : of the place of absent edges among those who lack them.
+
+        Returns
+        -------
+        deviation : :class:`~connectome_gnn.generation.normative.Deviation`: standard normal scores of every edge, region and person.
+
+        Raises
+        ------
+        ConnectomeError
+            As for :meth:`log_prob`.
+        """
+        self._check_copula("deviation")
+        profiles = self._observed(cohort)[1]
+        generator = np.random.default_rng(seed)
+        edges, regions = np.empty((cohort.n_people, cohort.n_edges), np.float32), np.empty((cohort.n_people, cohort.n_regions))
+        for rows, values in cohort.modelled(BATCH):
+            mean, multiples = self._latent(profiles.iloc[rows])
+            edges[rows] = edge_scores(self.residual, values, mean, generator, multiples)
+            regions[rows] = region_scores(self.residual, edges[rows], cohort.n_regions, multiples)
+        return Deviation.of(self.residual, edges, regions, cohort.ids, list(self.atlas.labels))
+
+    def interpolate(self, cohort: Cohort, changes: Mapping[str, Any], seed: int = 0) -> Cohort:
+        """The same people with other phenotypes: what would their connectomes be?
+
+        Each edge keeps its place in the distribution that the profile predicts (its score in :meth:`deviation`), while the distribution
+        moves with the profile; an edge may appear or vanish. It is the model's counterfactual, which is as causal as its data are.
+
+        Parameters
+        ----------
+        cohort : observed people, as for :meth:`log_prob`.
+        changes : values by phenotype, e.g. ``{"age": [50, 60, 70]}``. Several phenotypes change together: value k of each in row k; a
+            single value stands for all rows.
+        seed : of the latent scores of absent edges, drawn once for each person, given their other edges.
+
+        Returns
+        -------
+        cohort : of kind ``sample``, for each person a row for every value, in order, with the phenotypes changed. Where the profile is
+            what was observed, so is the connectome, exactly.
+
+        Raises
+        ------
+        ConnectomeError
+            As for :meth:`log_prob`; if a phenotype is unknown, or the lists of values differ in length.
+
+        Warns
+        -----
+        ExtrapolationWarning
+            Where a changed profile lies outside what training people looked like.
+        """
+        self._check_copula("interpolate")
+        observed = self._observed(cohort)[1]
+        new_values, k = _changes(changes, self.schema.names)
+        people = np.repeat(np.arange(cohort.n_people), k)
+        table = cohort.phenotypes.drop(columns=_row_keys(cohort.phenotypes)).iloc[people]
+        for name, column in new_values.items():
+            table[name] = pd.Series(np.tile(np.array(column, object), cohort.n_people), table.index).infer_objects()
+        number = table.groupby(level=0, sort=False).cumcount().to_numpy()
+        changed, profiles = self._understood(table, stacklevel=3)
+        before, after = self.schema.encode(observed), self.schema.encode(profiles)
+        same = (before.values[people] == after.values).all(1)
+        generator = np.random.default_rng(seed)
+        weights = np.empty((len(people), cohort.n_edges), np.float32)
+        for rows, values in cohort.modelled(BATCH):
+            mean, multiples = self._latent(observed.iloc[rows])
+            scores = edge_scores(self.residual, values, mean, generator, multiples)
+            known = cohort.read(rows)
+            for place in range(k):
+                there = np.arange(rows.start, rows.stop) * k + place
+                moved = profiles.iloc[there]
+                drawn = self.residual.values(scores.copy(), self._deviation(moved), self.space.kept, self._multiples(moved))
+                weights[there] = np.where(same[there, None] | (self.residual.noise == 0), known, self.scale.inverse(drawn))
+        changed.insert(0, "sample", number)
+        return self._cohort(weights, changed, "sample")
+
+    def _observed(self, cohort: Cohort) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Tables of :meth:`_profiles` of people whose connectomes the model can look at."""
+        self._check_knows_people()
+        if not isinstance(cohort, Cohort):
+            raise ConnectomeError(f"expected a Cohort of observed connectomes, got {type(cohort).__name__}; open a folder with Cohort.load")
+        match = self.atlas.match(cohort.atlas)
+        if not match.same:
+            raise ConnectomeError(f"cohort {cohort.name!r} is not on the atlas of training cohort {self.cohort_name!r}: {match.describe()}")
+        for field in ("signed", "measure"):
+            ours, theirs = getattr(self, field), getattr(cohort, field)
+            if ours != theirs:
+                raise ConnectomeError(
+                    f"cohort {cohort.name!r} has {field}={theirs!r}, training cohort {self.cohort_name!r} has {field}={ours!r}; "
+                    "only weights of one kind have a density under the model"
+                )
+        if cohort.kind == "expected":
+            raise ConnectomeError(f"cohort {cohort.name!r} holds expected connectomes, which are no people; give observed or sampled ones")
+        return self._understood(cohort.phenotypes.drop(columns=_row_keys(cohort.phenotypes)))
+
+    def _check_fitted(self) -> None:
         if not self._fitted:
             raise ConnectomeError(f"this {type(self).__name__} has not been fitted; call fit(cohort) first")
+
+    def _check_knows_people(self) -> None:
+        self._check_fitted()
+        if not self._knows_people:
+            raise ConnectomeError(f"this {type(self).__name__} knows expected connectomes only; fit it without distribution=False")
+
+    def _check_copula(self, what: str) -> None:
+        self._check_knows_people()
+        if not isinstance(getattr(self, "residual", None), ResidualModel):
+            raise ConnectomeError(f"{what} needs the distribution of single edges, which {self.label} does not have; use another model")
+
+    def _profiles(self, phenotypes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The table to hand back, with ``extrapolated``, and the model's columns of it."""
+        self._check_fitted()
         if not isinstance(phenotypes, pd.DataFrame):
             raise ConnectomeError(f"expected phenotypes as a pandas DataFrame, one row a person, got {type(phenotypes).__name__}")
-        table = people_table(
-            phenotypes.drop(columns=[column for column in ("sample", "extrapolated") if column in phenotypes]), "the table of profiles"
-        )
+        table = people_table(phenotypes.drop(columns=_row_keys(phenotypes)), "the table of profiles")
+        return self._understood(table, stacklevel=4)
+
+    def _understood(self, table: pd.DataFrame, stacklevel: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The same of a table of people or of people's samples; warns of extrapolation to the caller at ``stacklevel``."""
         missing = self.schema.encode(
             table
         ).missing  # refuses what cannot be used and warns of new levels, once: they are missing from here on
         outside, columns = self.schema.extrapolated(table)
-        if outside.any():
+        if stacklevel is not None and outside.any():
             shown = ", ".join(map(repr, columns[:5])) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
             where = f", out of the training range in {shown}" if columns else ""
             warnings.warn(
                 f"{int(outside.sum())} of {len(table)} profiles lie outside what the {self.n_training} training people looked like{where}",
                 ExtrapolationWarning,
-                stacklevel=3,
+                stacklevel=stacklevel,
             )
         return table.assign(extrapolated=outside), table[list(self.schema.names)].mask(missing)
 
@@ -208,6 +435,28 @@ class ConnectomeModel(ABC):
             info={"model": self.label, "training_people": self.n_training},
             check=False,
         )
+
+
+def _row_keys(table: pd.DataFrame) -> list[str]:
+    """Columns that tell rows apart or say what a model made of them, which no profile holds."""
+    return [column for column in ("sample", "extrapolated") if column in table]
+
+
+def _changes(changes: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[str, list[Any]], int]:
+    """Values of each changed phenotype, all of one length, and that length."""
+    if not isinstance(changes, Mapping) or not changes:
+        raise ConnectomeError('expected changes as values by phenotype, for instance {"age": [50, 60, 70]}, got ' + repr(changes))
+    unknown = [name for name in changes if name not in names]
+    if unknown:
+        raise ConnectomeError(f"the model knows no phenotype {unknown[0]!r}; it has {listed(names)}")
+    values = {name: list(v) if isinstance(v, (list, tuple, np.ndarray, pd.Series, range)) else [v] for name, v in changes.items()}
+    k = max(map(len, values.values()))
+    for name, listed_values in values.items():
+        if len(listed_values) not in (1, k) or k == 0:
+            raise ConnectomeError(
+                f"changes to {name!r} have {len(listed_values)} values, others {k}; give as many for each, or one for all"
+            )
+    return {name: v * (k // len(v)) for name, v in values.items()}, k
 
 
 def _row_batches(n: int) -> list[slice]:

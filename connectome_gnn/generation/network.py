@@ -11,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint
 from connectome_gnn.generation.decoder import ConnectomeDecoder
 from connectome_gnn.generation.encoder import PhenotypeEncoder
+from connectome_gnn.generation.training import PLAIN, TrainingConfig, train
 from connectome_gnn.phenotypes import Encoded
 
 __all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "component_gate", "cross_fit"]
 
 
 ONE_THREAD_REGIONS = 128
-WARM_UP = 0.3
 GATE_ERRORS = 2.0
 
 
@@ -35,6 +36,7 @@ class NetworkConfig:
     batch_size, learning_rate, weight_decay : of AdamW with a one-cycle schedule.
     validation : share of a fold's training people that early stopping looks at.
     sparse : messages over PyG's edge_index in place of the dense backbone.
+    messages : ``"convolution"`` or ``"attention"``.
     """
 
     context_width: int = 64
@@ -49,6 +51,7 @@ class NetworkConfig:
     weight_decay: float = 0.1
     validation: float = 0.15
     sparse: bool = False
+    messages: str = "convolution"
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class ConnectomeNetwork(nn.Module):
             n_layers=config.n_layers,
             rank=config.rank,
             sparse=config.sparse,
+            messages=config.messages,
         )
         self.register_buffer("kept", task.kept, persistent=False)
         self.register_buffer("basis", task.basis, persistent=False)
@@ -108,6 +112,11 @@ class ConnectomeNetwork(nn.Module):
         nobody = torch.zeros_like(values[:1]), torch.zeros_like(missing[:1])
         both = self.encoder(torch.cat([values, nobody[0]]), torch.cat([missing, nobody[1]]))
         return self.decoder(both[:-1], both[-1:])[:, self.kept] @ self.basis.T / self.unit
+
+    def silence(self) -> None:
+        """Predict nothing: the read-out goes back to the 0 that it started from."""
+        nn.init.zeros_(self.decoder.strength)
+        nn.init.zeros_(self.decoder.additive.weight)
 
     @torch.no_grad()
     def components(self, encoded: Encoded, batch_size: int = 256) -> NDArray[np.float64]:
@@ -128,6 +137,8 @@ def cross_fit(
     folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     *,
     seed: int,
+    training: TrainingConfig = PLAIN,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
     advance: Callable[..., None] = lambda *_, **__: None,
 ) -> tuple[list[ConnectomeNetwork], NDArray[np.float64]]:
     """Train one network a fold on what the closed form leaves.
@@ -137,10 +148,12 @@ def cross_fit(
     encoded : profiles of the training people.
     residual : (n, K) components that the closed form leaves, cross-fitted.
     folds : training and held-out rows of each fold.
+    training, checkpoint : where and how training runs, and where its state is stored.
 
     Returns
     -------
-    members : one network a fold; their mean is the path's prediction.
+    members : one network a fold; their mean is the path's prediction. None, without training the others, where the first one was never
+        better than saying nothing.
     held_out : (n, K) each person's components predicted by the network that has not seen them.
     """
     values, missing = _tensors(encoded)
@@ -151,8 +164,23 @@ def cross_fit(
         for number, (rows, held) in enumerate(folds):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + number)
-                members.append(_train(ConnectomeNetwork(task, config), config, values[rows], missing[rows], target[rows], advance))
-            held_out[held] = members[-1].components(_rows(encoded, held))
+                network = ConnectomeNetwork(task, config)
+                if not train(
+                    network,
+                    values[rows],
+                    missing[rows],
+                    target[rows],
+                    config,
+                    training=training,
+                    checkpoint=checkpoint,
+                    stage=f"network fold {number}",
+                    advance=advance,
+                ):
+                    network.silence()
+                    if number == 0:  # the gate would not open for what others learned by chance
+                        return [], held_out
+            members.append(network)
+            held_out[held] = network.components(_rows(encoded, held))
     return members, held_out
 
 
@@ -194,50 +222,6 @@ def component_gate(prediction: NDArray[np.float64], residual: NDArray[np.float64
     if saved.mean() <= GATE_ERRORS * saved.std() / np.sqrt(len(saved)):
         return closed, 0.0
     return gate, float(saved.sum() / (residual**2).sum())
-
-
-def _train(
-    network: ConnectomeNetwork, config: NetworkConfig, values: Tensor, missing: Tensor, target: Tensor, advance: Callable[..., None]
-) -> ConnectomeNetwork:
-    n = len(values)
-    order = torch.randperm(n)
-    n_validation = max(int(config.validation * n), 1)
-    held, rows = order[:n_validation], order[n_validation:]
-    total = min(config.epochs * -(-len(rows) // config.batch_size), config.max_steps)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=total, pct_start=WARM_UP)
-    best, kept, waited = (target[held] ** 2).mean().item(), None, 0
-    between_looks = -(-total // config.epochs)
-    for step, batch in zip(range(1, total + 1), _batches(rows, config.batch_size), strict=False):
-        network.train()
-        optimiser.zero_grad()
-        ((network(values[batch], missing[batch]) - target[batch]) ** 2).mean().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % between_looks and step < total:
-            continue
-        network.eval()
-        with torch.no_grad():
-            error = ((network(values[held], missing[held]) - target[held]) ** 2).mean().item()
-        advance()
-        if error < best:
-            best, kept, waited = error, {name: value.clone() for name, value in network.state_dict().items()}, 0
-        elif step >= WARM_UP * total:  # before, steps are too small to tell whether there is anything to learn
-            waited += 1
-            if waited >= config.patience:
-                break
-    if kept is None:  # never better than saying nothing: the read-out goes back to the 0 it started from
-        read_out = ("decoder.strength", "decoder.additive.weight")
-        kept = {name: value * 0 if name in read_out else value for name, value in network.state_dict().items()}
-    network.load_state_dict(kept)
-    return network.eval()
-
-
-def _batches(rows: Tensor, size: int) -> Iterator[Tensor]:
-    """Batches of rows without end, the people shuffled anew at every pass."""
-    while True:
-        yield from rows[torch.randperm(len(rows))].split(size)
 
 
 def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor]:

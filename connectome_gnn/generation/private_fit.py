@@ -119,8 +119,8 @@ def fit_private(model: ConnectomeGenerator, cohort: Cohort, privacy: Differentia
     centre, maps = np.zeros(n_features), np.zeros((n_features, int(space.kept.sum())), np.float32)
     centre[used], maps[used] = effects.centre / lengths, lengths[:, None] * effects.maps
     model.earned = effects.earned
-    model.closed_form = ClosedForm(model.features, _no_directions(model.features), centre, maps, model.earned)
     model.space = replace(space, basis=_orthonormal(effects.loadings))
+    model.closed_form = ClosedForm(model.features, _no_directions(model.features), centre, maps, model.earned, model.space.basis)
     gram = effects.gram / np.outer(lengths, lengths)
     model.schema = _with_spread(model.schema, gram[: len(model.schema.columns), : len(model.schema.columns)])
     explained = np.einsum("fe,fe->e", effects.maps, effects.gram @ effects.maps)

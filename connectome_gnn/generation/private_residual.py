@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from scipy.stats import gamma
 
 from connectome_gnn.edges import FISHER_CLIP
 from connectome_gnn.generation.edge_space import EdgeSpace
-from connectome_gnn.generation.residual import GRID, REACH, ResidualModel
+from connectome_gnn.generation.marginal_fit import marginals_from
+from connectome_gnn.generation.normative import log_distance
+from connectome_gnn.generation.residual import ResidualModel
+from connectome_gnn.generation.spread import Spread
 
 __all__ = ["private_residual"]
 
 MOST_SHARED = 0.95
 LEAST_PRESENT = 0.02
 LEAST_SPREAD = 0.2
+DRAWS = 400
 
 
 def private_residual(space: EdgeSpace, loadings: NDArray[np.float64], explained: NDArray[np.float64], signed: bool) -> ResidualModel:
@@ -40,15 +46,39 @@ def private_residual(space: EdgeSpace, loadings: NDArray[np.float64], explained:
     often = np.maximum(present, LEAST_PRESENT)
     level = mean / often
     spread = np.sqrt(np.maximum((variance + mean**2) / often - level**2, LEAST_SPREAD**2 * variance))
-    scores = np.linspace(-REACH, REACH, GRID)
     if signed:
         limit = np.arctanh(FISHER_CLIP)
-        quantiles = np.clip(level[:, None] + spread[:, None] * scores, -limit, limit)
-        below = present * ndtr(-level / spread)
+        negative = ndtr(-level / spread)
+        below = np.where(present < 1, present * negative, 0)
+
+        def quantile(sign: int, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+            """Magnitudes of one sign; where no edge is ever absent, values of both."""
+            on_side = np.where(present < 1, negative if sign < 0 else 1 - negative, 1)[:, None]
+            magnitude = sign * level[:, None] - spread[:, None] * ndtri(np.maximum(ndtr(-scores) * on_side, 1e-300))
+            return np.clip(magnitude, -limit, limit)
     else:
         level = np.maximum(level, 1e-3)
-        shape = (level / spread)[:, None] ** 2
-        quantiles = gamma.ppf(ndtr(scores), np.clip(shape, 1e-2, 1e6), scale=level[:, None] / np.clip(shape, 1e-2, 1e6))
+        shape = np.clip((level / spread)[:, None] ** 2, 1e-2, 1e6)
         below = np.zeros(n_edges)
-    arrays = (factors, noise, np.ones(n_edges), below, 1 - present, quantiles)
-    return ResidualModel(*(array.astype(np.float32) for array in arrays))
+
+        def quantile(sign: int, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+            return gamma.ppf(ndtr(scores), shape, scale=level[:, None] / shape)
+
+    residual = ResidualModel(
+        marginals_from(below, 1 - present, quantile),
+        np.where(space.kept, 1, 0).astype(np.float32),
+        factors.astype(np.float32),
+        noise.astype(np.float32),
+        Spread.constant(len(factors)),
+    )
+    return replace(residual, extremeness=_extremeness(residual))
+
+
+def _extremeness(residual: ResidualModel) -> NDArray[np.float64]:
+    """Mean and standard deviation of the logarithm of the distance of people as the model itself draws them."""
+    generator = np.random.default_rng(0)
+    away = generator.standard_normal((DRAWS, len(residual.noise)), dtype=np.float32) * residual.noise
+    away += generator.standard_normal((DRAWS, len(residual.loadings)), dtype=np.float32) @ residual.loadings
+    spread = residual.deviations()
+    logs = log_distance(residual, np.divide(away, spread, out=np.zeros_like(away), where=spread > 0))
+    return np.array([logs.mean(), max(logs.std(), 1e-6)])

@@ -3,148 +3,399 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
-from scipy.special import ndtr, ndtri
 
 from connectome_gnn.cohort import Cohort
-from connectome_gnn.generation.edge_space import EdgeSpace
+from connectome_gnn.generation.censoring import draw_factors, draw_within
+from connectome_gnn.generation.dependence import Factors, Folds, factors_of_components, factors_of_people
+from connectome_gnn.generation.edge_space import EXACT_PEOPLE, EdgeSpace
+from connectome_gnn.generation.marginal_fit import fit_marginals
+from connectome_gnn.generation.marginals import Marginals
+from connectome_gnn.generation.normative import distance_of
+from connectome_gnn.generation.spread import Spread
 
-__all__ = ["ResidualModel"]
+__all__ = ["Multiples", "ResidualModel"]
 
-MAX_FACTORS = 300
-MARGINAL_PEOPLE = 2000
-GRID = 41
-REACH = 3.2
-CHUNK = 20_000_000
+BATCH = 256
+FOLDS = 10
+SWEEPS = 3
+STEPS = 1
+SWEEP_PEOPLE = 1000
+MOST_EXPLAINED = 0.95
+LEAST_STEADY = 0.2
+
+Multiples = tuple[NDArray[np.float64], NDArray[np.float64]] | None
+"""By what a person's own parts (n,) and factors (n, Q) are wider than the training people's; None: the same for everybody."""
 
 
 @dataclass(frozen=True)
 class ResidualModel:
     """A Gaussian copula with low-rank dependence around the conditional mean.
 
-    A person's latent edges are the mean's deviation plus correlated factors plus noise of each edge's own, in units in which
-    every edge has variance 1. The latent value's place in the normal distribution picks the value at the same place in the
-    edge's distribution among training people, zeros included: absent edges are exactly 0 as often as in real people, and no
-    value leaves the weight's support.
+    A person's latent edges are normal: a mean that their profile tells, correlated factors, and each edge's own part; over the training
+    people every edge has mean 0 and variance 1. The latent score's place in the normal distribution picks the value at the same
+    place in the edge's distribution (:class:`~connectome_gnn.generation.marginals.Marginals`), zeros included: absent edges are exactly
+    0 as often as in real people, and no value leaves the weight's support.
 
     Parameters
     ----------
-    loadings : (Q, E) factors of the residual, in standard deviations of an edge.
+    marginals : each edge's distribution over people.
+    effect : (E,) latent mean of a deviation of one standard deviation of the edge; 0 for edges that are not modelled.
+    loadings : (Q, E) factors of the residual, latent scores.
     noise : (E,) standard deviation of each edge's own part.
-    total : (E,) standard deviation of the latent edge over people, which normalises it.
-    below, zeros : (E,) share of training people whose edge is negative, and exactly 0.
-    quantiles : (E, G) an edge's values other than 0, on the modelling scale, at the normal scores from -3.2 to 3.2.
+    spread : how factors and own parts widen with the profile.
+    extremeness : (2,) mean and standard deviation of the logarithm of training people's distance
+        (:func:`~connectome_gnn.generation.normative.squared_distance`), each as if held out.
     """
 
+    marginals: Marginals
+    effect: NDArray[np.float32]
     loadings: NDArray[np.float32]
     noise: NDArray[np.float32]
-    total: NDArray[np.float32]
-    below: NDArray[np.float32]
-    zeros: NDArray[np.float32]
-    quantiles: NDArray[np.float32]
+    spread: Spread
+    extremeness: NDArray[np.float64] = field(default_factory=lambda: np.array([0.0, 1.0]))
+
+    @property
+    def zeros(self) -> NDArray[np.float32]:
+        """(E,) share of people without the edge."""
+        return self.marginals.zeros
+
+    @property
+    def quantiles(self) -> NDArray[np.float32]:
+        """(E, G) values at the marginals' knots."""
+        return self.marginals.quantiles
 
     @classmethod
     def fit(
-        cls, space: EdgeSpace, cohort: Cohort, residual: NDArray[np.float64], explained: NDArray[np.float64], *, seed: int = 0
+        cls,
+        space: EdgeSpace,
+        cohort: Cohort,
+        residual: NDArray[np.float64],
+        explained: NDArray[np.float64],
+        *,
+        seed: int = 0,
+        scores: NDArray[np.float64] | None = None,
+        features: NDArray[np.float64] | None = None,
+        columns: NDArray[np.int64] | None = None,
     ) -> ResidualModel:
         """Learn the distribution around the mean from training people.
+
+        Absent edges have latent scores too, which the other edges of a person tell something about: sweeps draw people's factors given
+        their latent scores, the latent scores of absent edges given the factors, and learn the factors anew (stochastic EM, Celeux &
+        Diebolt 1985). Up to 600 people factors and their strength come from the people's inner products, cross-validated; beyond, from the
+        components of ``space``, batch by batch, and sweeps use 1,000 people.
 
         Parameters
         ----------
         residual : (n, K) what the mean leaves of each person's components, cross-fitted.
         explained : (kept edges,) variance over training people of the mean's deviation, in variances of an edge.
-        seed : of the draw of people for the quantiles, where there are more than 2,000.
+        seed : of the draws.
+        scores : (n, K) people's components, computed where they are not given.
+        features, columns : (n, F) profile features, and places of those that spread may depend on; default: none.
         """
-        centred = residual - residual.mean(0)
-        values, vectors = eigh(centred.T @ centred / len(centred))
-        factors = np.flatnonzero(values > 1e-6 * values[-1])[::-1][:MAX_FACTORS]
-        # Regressing every edge, rare ones too, on whitened factors gives its loadings.
-        whitened = (centred @ vectors[:, factors] / np.sqrt(values[factors])).astype(np.float32)
-        loadings = np.zeros((len(factors), cohort.n_edges), np.float32)
-        unit = np.where(space.std > 0, space.std, np.inf)
-        for rows, edges in cohort.modelled():
-            loadings += whitened[rows].T @ ((edges - space.mean) / unit)
-        loadings /= cohort.n_people
-        mean_variance = np.zeros(cohort.n_edges)
-        mean_variance[space.kept] = explained
-        shared = mean_variance + (loadings.astype(np.float64) ** 2).sum(0)
-        noise = np.where(space.std > 0, np.sqrt(np.maximum(1 - shared, 0)), 0)
-        total = np.sqrt(shared + noise**2)
-        below, zeros, quantiles = _marginals(cohort, seed)
-        as32 = [array.astype(np.float32) for array in (noise, np.where(total > 0, total, 1), below, zeros, quantiles)]
-        return cls(loadings, *as32)
+        marginals = fit_marginals(cohort, seed)
+        mean_components = (space.scores(cohort) if scores is None else scores) - residual
+        generator = np.random.default_rng(seed)
+        start, left = _independent(marginals, space, cohort, mean_components, explained, generator)
+        folds = cohort.folds(min(FOLDS, len(np.unique(cohort.units()))), seed=seed)
+        censored = bool(((marginals.zeros > 1e-6) & ~marginals.constant).any())
+        learn = _learn_exactly if cohort.n_people <= EXACT_PEOPLE else _learn_in_batches
+        model, found = learn(start, space, cohort, mean_components, left, folds, SWEEPS if censored else STEPS, generator)
+        counted = max(int((left > 0).sum()), 1)
+        used = len(model.loadings)
+        rest = np.maximum(found.size - (found.scores[:, :used] ** 2).sum(1), 0) / max(counted - used, 1)
+        spread = Spread.constant(used)
+        if features is not None and columns is not None:
+            spread = Spread.fit(features, columns, found.scores[:, :used], rest, folds)
+        return replace(model, spread=spread, extremeness=_extremeness(model, found))
 
-    def draw(self, deviation: NDArray[np.float32], kept: NDArray[np.bool_], generator: np.random.Generator) -> NDArray[np.float32]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything as arrays by name, the inverse of :meth:`from_arrays`."""
+        own = {name: getattr(self, name) for name in ("effect", "loadings", "noise", "extremeness")}
+        marginals = {name: getattr(self.marginals, name) for name in ("below", "zeros", "quantiles", "floor")}
+        spread = {f"spread_{name}": getattr(self.spread, name) for name in ("columns", "own", "factors")}
+        return own | marginals | spread
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> ResidualModel:
+        """A model from :meth:`arrays`."""
+        marginals = Marginals(*(arrays[name] for name in ("below", "zeros", "quantiles", "floor")))
+        spread = Spread(*(arrays[f"spread_{name}"] for name in ("columns", "own", "factors")))
+        return cls(marginals, arrays["effect"], arrays["loadings"], arrays["noise"], spread, arrays["extremeness"])
+
+    # --- new people ----------------------------------------------------------------------------------------------------
+
+    def mean(self, deviation: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Latent means (n, E) of deviations (n, kept edges) in standard deviations."""
+        if kept.all():
+            return deviation * self.effect
+        mean = np.zeros((len(deviation), len(self.effect)), np.float32)
+        mean[:, kept] = deviation * self.effect[kept]
+        return mean
+
+    def deviations(self, multiples: Multiples = None) -> NDArray[np.float32]:
+        """Standard deviation of latent scores around their mean: (1, E), or (n, E) where spread depends on the person."""
+        squared = self.loadings**2
+        if multiples is None:
+            return np.sqrt(squared.sum(0) + self.noise**2)[None]
+        own, factors = (multiple.astype(np.float32) for multiple in multiples)
+        return np.sqrt(factors**2 @ squared + own[:, None] ** 2 * self.noise**2)
+
+    def draw(
+        self, deviation: NDArray[np.float32], kept: NDArray[np.bool_], generator: np.random.Generator, multiples: Multiples = None
+    ) -> NDArray[np.float32]:
         """Modelling-scale values (n, E) of new people around deviations (n, kept edges) in standard deviations."""
         n = len(deviation)
-        latent = generator.standard_normal((n, len(self.noise)), dtype=np.float32) * self.noise
-        latent += generator.standard_normal((n, len(self.loadings)), dtype=np.float32) @ self.loadings
-        latent[:, kept] += deviation
-        latent /= self.total
-        return self._values(latent)
+        latent = generator.standard_normal((n, len(self.noise)), dtype=np.float32)
+        scores = generator.standard_normal((n, len(self.loadings)), dtype=np.float32)
+        latent *= self.noise
+        if multiples is not None:
+            latent *= multiples[0][:, None].astype(np.float32)
+            scores *= multiples[1].astype(np.float32)
+        latent += scores @ self.loadings
+        latent += self.mean(deviation, kept)
+        return self.marginals.values(latent)
 
-    def _values(self, latent: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The value at each latent edge's place in its distribution, (n, E)."""
-        absent, negative = np.zeros(latent.shape, bool), np.zeros(latent.shape, bool)
-        atoms = np.flatnonzero(self.zeros > 0)
-        if len(atoms):
-            place = ndtr(latent[:, atoms].astype(np.float64))
-            below, zeros = self.below[atoms].astype(np.float64), self.zeros[atoms].astype(np.float64)
-            absent[:, atoms] = (place >= below) & (place < below + zeros) | (zeros >= 1)
-            negative[:, atoms] = place < below
-            other = np.where(negative[:, atoms], place, place - zeros) / np.maximum(1 - zeros, 1e-12)
-            latent[:, atoms] = ndtri(np.clip(other, 1e-12, 1 - 1e-12))
-        position = (np.clip(latent, -REACH, REACH) + np.float32(REACH)) * np.float32((GRID - 1) / (2 * REACH))
-        left = np.minimum(position.astype(np.intp), GRID - 2)
-        position -= left
-        left += np.arange(len(self.noise)) * GRID
-        flat = self.quantiles.ravel()
-        low = flat[left]
-        left += 1
-        high = flat[left]
-        values = low + position * (high - low)
-        if len(atoms) and self.below[atoms].any():  # nothing lies between negative and positive edges but absent ones
-            gap = (low < 0) & (high > 0) & (self.zeros > 0)
-            values[gap] = np.where(negative[gap], low[gap], high[gap])
-        values[absent] = 0
-        return values
+    def values(
+        self, scores: NDArray[np.float32], deviation: NDArray[np.float32], kept: NDArray[np.bool_], multiples: Multiples = None
+    ) -> NDArray[np.float32]:
+        """Modelling-scale values (n, E) of people with given residual scores (n, E) of unit variance, which are overwritten."""
+        scores *= self.deviations(multiples)
+        scores += self.mean(deviation, kept)
+        return self.marginals.values(scores)
+
+    # --- training people -----------------------------------------------------------------------------------------------
+
+    def scores(
+        self,
+        space: EdgeSpace,
+        cohort: Cohort,
+        mean_components: NDArray[np.float64],
+        *,
+        multiples: Multiples = None,
+        seed: int = 0,
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Training people's residual scores, unit variance, some people at a time; the inverse of :meth:`values`.
+
+        Parameters
+        ----------
+        mean_components : (N, K) cross-fitted conditional mean of people's components.
+        multiples : of the spread of these people.
+        seed : of the draw of absent edges' scores, given the person's other edges.
+
+        Yields
+        ------
+        rows, scores : a slice and (n, E) float32; 0 for edges that are the same in everybody.
+        """
+        generator = np.random.default_rng(seed)
+        for rows, values in cohort.modelled(BATCH):
+            some = None if multiples is None else (multiples[0][rows], multiples[1][rows])
+            mean = self.mean(_deviation(mean_components[rows], space), space.kept)
+            away = self.impute(values, mean, generator, some)
+            spread = self.deviations(some)
+            yield rows, np.divide(away, spread, out=np.zeros_like(away), where=spread > 0)
+
+    def impute(
+        self,
+        values: NDArray[np.float32],
+        mean: NDArray[np.float32],
+        generator: np.random.Generator,
+        multiples: Multiples = None,
+        rounds: int = 3,
+    ) -> NDArray[np.float32]:
+        """Latent scores less their mean (n, E) of observed values (n, E), absent edges drawn given the person's others (Gibbs sampling).
+
+        Parameters
+        ----------
+        mean : (n, E) latent means.
+        rounds : of drawing factors given scores and absent edges' scores given factors.
+        """
+        away, absent = self._known(values, mean, generator, multiples)
+        if absent.any() and len(self.loadings):
+            for _ in range(rounds):
+                factors = draw_factors(away, self.loadings, self.noise, generator, *(multiples or ()))
+                self._redraw(away, absent, mean, factors, generator, multiples)
+        return away
+
+    def _known(
+        self, values: NDArray[np.float32], mean: NDArray[np.float32], generator: np.random.Generator, multiples: Multiples
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Scores less their mean, those of absent edges drawn without a look at the others; and which edges are absent."""
+        away = self.marginals.scores(values, slopes=False)[0]
+        absent = np.isnan(away)
+        away -= mean
+        away[:, self.noise == 0] = 0
+        absent &= self.noise > 0
+        people, edges = np.nonzero(absent)
+        if len(people):
+            centre = mean[people, edges].astype(np.float64)
+            low, high = self.marginals.thresholds[:, edges]
+            spread = np.broadcast_to(self.deviations(multiples), away.shape)[people, edges].astype(np.float64)
+            away[people, edges] = draw_within(np.zeros(len(people)), spread, low - centre, high - centre, generator)
+        return away, absent
+
+    def _redraw(
+        self,
+        away: NDArray[np.float32],
+        absent: NDArray[np.bool_],
+        mean: NDArray[np.float32],
+        factors: NDArray[np.float32],
+        generator: np.random.Generator,
+        multiples: Multiples,
+    ) -> None:
+        """Draw absent edges' scores anew, given factors (n, Q); in place."""
+        people, edges = np.nonzero(absent)
+        shared = (factors @ self.loadings)[people, edges].astype(np.float64)
+        centre = mean[people, edges].astype(np.float64)
+        low, high = self.marginals.thresholds[:, edges]
+        spread = self.noise[edges].astype(np.float64)
+        if multiples is not None:
+            spread = spread * multiples[0][people]
+        away[people, edges] = draw_within(shared, spread, low - centre, high - centre, generator)
 
 
-def _marginals(cohort: Cohort, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
-    """Share of people below and at 0, (E,) each, and quantiles of the other values, (E, G), of every edge."""
-    n = cohort.n_people
-    below, zeros = np.zeros(cohort.n_edges), np.zeros(cohort.n_edges)
-    for _, values in cohort.modelled():
-        below += (values < 0).sum(0)
-        zeros += (values == 0).sum(0)
-    people = np.arange(n)
-    if n > MARGINAL_PEOPLE:
-        people = np.sort(np.random.default_rng(seed).choice(n, MARGINAL_PEOPLE, replace=False))
-    some = cohort.take(people)
-    places = ndtr(np.linspace(-REACH, REACH, GRID))
-    quantiles = np.zeros((cohort.n_edges, GRID), np.float32)
-    for edges in _chunks(cohort.n_edges, max(CHUNK // len(people), 1)):
-        values = np.concatenate([part[:, edges] for _, part in some.modelled()])
-        values[values == 0] = np.inf  # sorted to the end, out of the way
-        values.sort(axis=0)
-        count = np.isfinite(values).sum(0)
-        # Hazen's plotting positions (i - 1/2) / m of the m values other than 0.
-        position = np.clip(places[:, None] * count - 0.5, 0, np.maximum(count - 1, 0))
-        low = position.astype(np.intp)
-        high = np.minimum(low + 1, np.maximum(count - 1, 0))
-        first, second = np.take_along_axis(values, low, 0), np.take_along_axis(values, high, 0)
-        present = count > 0
-        first, second = np.where(present, first, 0), np.where(present, second, 0)
-        share = position - low
-        share = np.where((first < 0) & (second > 0) & (zeros[edges] > 0), np.rint(share), share)  # nothing within the gap around absent
-        quantiles[edges] = (first + share * (second - first)).T
-    return below / n, zeros / n, quantiles
+def _independent(
+    marginals: Marginals,
+    space: EdgeSpace,
+    cohort: Cohort,
+    mean_components: NDArray[np.float64],
+    explained: NDArray[np.float64],
+    generator: np.random.Generator,
+) -> tuple[ResidualModel, NDArray[np.float64]]:
+    """A model without factors, and the latent variance (E,) that the mean leaves on each edge.
+
+    A mean that moves values by d standard deviations moves latent scores by d / :attr:`Marginals.steadiness`. Where people's cross-fitted
+    scores are farther from it than that leaves room for, by twice the standard error, its effect is smaller.
+    """
+    variance = np.zeros(len(space.mean))
+    variance[space.kept] = explained
+    effect = np.where(space.kept, 1 / np.maximum(marginals.steadiness, LEAST_STEADY), 0)
+    effect = np.minimum(effect, np.sqrt(MOST_EXPLAINED / np.maximum(variance, 1e-12)))
+    left = np.where(marginals.constant, 0, 1 - effect**2 * variance)
+
+    def model() -> ResidualModel:
+        none = np.zeros((0, len(left)), np.float32)
+        return ResidualModel(marginals, effect.astype(np.float32), none, np.sqrt(left).astype(np.float32), Spread.constant(0))
+
+    some = np.arange(cohort.n_people)
+    if len(some) > SWEEP_PEOPLE:
+        some = np.sort(generator.choice(len(some), SWEEP_PEOPLE, replace=False))
+    found = np.zeros(len(left))
+    for rows, values in cohort.take(some).modelled(BATCH):
+        mean = model().mean(_deviation(mean_components[some[rows]], space), space.kept)
+        found += np.einsum("ne,ne->e", *[model().impute(values, mean, generator)] * 2, dtype=np.float64)
+    found /= len(some)
+    wrong = found * (1 - 2 * np.sqrt(2 / len(some))) > left
+    total = np.sqrt(np.where(wrong & (left > 0), effect**2 * variance + found, 1))
+    effect, left = effect / total, np.where(wrong, found, left) / total**2
+    return model(), np.where(marginals.constant, 0, left)
 
 
-def _chunks(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+def _deviation(components: NDArray[np.float64], space: EdgeSpace) -> NDArray[np.float32]:
+    return components.astype(np.float32) @ space.basis
+
+
+def _learn_exactly(
+    model: ResidualModel,
+    space: EdgeSpace,
+    cohort: Cohort,
+    mean_components: NDArray[np.float64],
+    left: NDArray[np.float64],
+    folds: Folds,
+    sweeps: int,
+    generator: np.random.Generator,
+) -> tuple[ResidualModel, Factors]:
+    """Factors of few people, all in memory. Nobody's absent edges are drawn by factors that they took part in learning."""
+    mean = model.mean(_deviation(mean_components, space), space.kept)
+    values = np.concatenate([part for _, part in cohort.modelled(BATCH)])
+    away, absent = model._known(values, mean, generator, None)
+    del values
+    found, without = factors_of_people(away / _units(model, left), _own(model, left), folds)
+    for _ in range(sweeps):
+        if absent.any():
+            for fold, (_, held) in enumerate(folds):
+                others = _with(model, replace(found, directions=without(fold)), left)
+                some = away[held]
+                factors = draw_factors(some, others.loadings, others.noise, generator)
+                others._redraw(some, absent[held], mean[held], factors, generator, None)
+                away[held] = some
+        model = _with(model, found, left)
+        found, without = factors_of_people(away / _units(model, left), _own(model, left), folds)
+    return _with(model, found, left), found
+
+
+def _learn_in_batches(
+    model: ResidualModel,
+    space: EdgeSpace,
+    cohort: Cohort,
+    mean_components: NDArray[np.float64],
+    left: NDArray[np.float64],
+    folds: Folds,
+    sweeps: int,
+    generator: np.random.Generator,
+) -> tuple[ResidualModel, Factors]:
+    """Factors of many people on the components of the edge space, batch by batch.
+
+    Absent edges of one half of the people are drawn by factors that the other half taught.
+    """
+    n, n_edges = cohort.n_people, int((left > 0).sum())
+    other_half = np.isin(np.arange(n), np.concatenate([held for _, held in folds[::2]]))
+    models = [model, model]
+    for sweep in range(sweeps + 1):
+        people = np.arange(n)
+        if sweep < sweeps and n > SWEEP_PEOPLE:
+            people = np.sort(generator.choice(n, SWEEP_PEOPLE, replace=False))
+        components, size = np.empty((len(people), space.n_components)), np.empty(len(people))
+        patterns = np.zeros((2, space.n_components, cohort.n_edges), np.float32)
+        half = other_half[people].astype(int)
+        unit, own = _units(model, left), _own(model, left)
+        for rows, values in cohort.take(people).modelled(BATCH):
+            away = model.mean(_deviation(mean_components[people[rows]], space), space.kept)
+            for side in (0, 1):
+                chosen = half[rows] == side
+                if chosen.any():
+                    away[chosen] = models[1 - side].impute(values[chosen], away[chosen], generator, rounds=2)
+            away /= unit
+            there = (away if space.kept.all() else away[:, space.kept]) @ space.basis.T
+            components[rows], size[rows] = there, np.einsum("ne,ne->n", away, away)
+            for side in (0, 1):
+                patterns[side] += there[half[rows] == side].T @ away[half[rows] == side]
+        if sweep < sweeps:
+            models = [
+                _with(
+                    model,
+                    factors_of_components(components[half == s], patterns[s] / (half == s).sum(), size[half == s], own, n_edges),
+                    left,
+                )
+                for s in (0, 1)
+            ]
+            patterns[0] += patterns[1]
+            model = _with(model, factors_of_components(components, patterns[0] / len(people), size, own, n_edges), left)
+    found = factors_of_components(components, (patterns[0] + patterns[1]) / n, size, own, n_edges)
+    return _with(model, found, left), found
+
+
+def _own(model: ResidualModel, left: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of each edge's standard deviation that is its own, (E,); 1 where nothing varies."""
+    return np.where(left > 0, model.noise / np.sqrt(np.where(left > 0, left, 1)), 1)
+
+
+def _units(model: ResidualModel, left: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Standard deviation of each edge's own part, infinite where nothing varies, (E,)."""
+    return np.where(left > 0, model.noise, np.inf).astype(np.float32)
+
+
+def _extremeness(model: ResidualModel, found: Factors) -> NDArray[np.float64]:
+    """Mean and standard deviation of the logarithm of training people's distances, a new person's uncertainty included."""
+    used = len(model.loadings)
+    logs = distance_of(found.variance[:used] - 1, found.scores[:, :used], found.size)
+    return np.array([logs.mean(), max(logs.std(ddof=1), 1e-6) * np.sqrt(1 + 1 / len(logs))])
+
+
+def _with(model: ResidualModel, found: Factors, left: NDArray[np.float64]) -> ResidualModel:
+    loadings, noise = found.loadings(left)
+    return ResidualModel(model.marginals, model.effect, loadings, noise, Spread.constant(len(loadings)))

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
-from connectome_gnn.generation.closed_form import Statistics
+from connectome_gnn.generation.gaussian_components import GaussianComponents
+from connectome_gnn.generation.kernel_ridge import KernelRidge
 from connectome_gnn.generation.linear import band_scales
 from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.paths import Statistics
 
-__all__ = ["RIVALS", "BandedRidge", "ComponentRidge", "NearestPeople", "Ridge", "TrainingMean"]
+__all__ = ["ALL_RIVALS", "RIVALS", "BandedRidge", "ComponentRidge", "NearestPeople", "Ridge", "TrainingMean"]
 
 FOLDS = 5
 NEIGHBOURS = (5, 10, 20, 50, 100, 200, 500)
@@ -129,6 +131,24 @@ def _mean_of(scores: NDArray[np.float64], near: NDArray[np.intp]) -> NDArray[np.
     return choice @ scores
 
 
+def _conditional_vae(seed: int) -> ConnectomeModel:
+    from connectome_gnn.generation.variational import ConditionalVAE
+
+    return ConditionalVAE(seed)
+
+
+def _flow_matching(seed: int) -> ConnectomeModel:
+    from connectome_gnn.generation.flow_matching import FlowMatching
+
+    return FlowMatching(seed)
+
+
+def _matching_index(seed: int) -> ConnectomeModel:
+    from connectome_gnn.generation.matching_index import MatchingIndex
+
+    return MatchingIndex(seed)
+
+
 RIVALS: dict[str, Callable[[int], ConnectomeModel]] = {
     "training mean": TrainingMean,
     "ridge": Ridge,
@@ -136,5 +156,15 @@ RIVALS: dict[str, Callable[[int], ConnectomeModel]] = {
     "component ridge with age terms": lambda seed: ComponentRidge(seed, age_terms=True),
     "banded component ridge": BandedRidge,
     "nearest neighbours": NearestPeople,
+    "kernel ridge": KernelRidge,
+    "Gaussian on components": GaussianComponents,
 }
-"""Name and constructor (of a seed) of every rival."""
+"""Name and constructor (of a seed) of every rival that is fitted in seconds."""
+
+ALL_RIVALS: dict[str, Callable[[int], ConnectomeModel]] = {
+    **RIVALS,
+    "flow matching": _flow_matching,
+    "conditional VAE": _conditional_vae,
+    "matching-index wiring": _matching_index,
+}
+"""Those, and the ones that take minutes: two networks, and a wiring model, which wants an atlas with coordinates."""

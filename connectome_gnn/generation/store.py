@@ -19,12 +19,13 @@ from connectome_gnn import native
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.edges import Scale
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.closed_form import ClosedForm
+from connectome_gnn.generation.closed_form import ClosedForm, FoldModel
 from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
 from connectome_gnn.generation.privacy import DifferentialPrivacy
+from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.phenotypes import PhenotypeSchema
 
@@ -33,11 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT_VERSION", "load_generator", "save_generator"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy", "scipy", "pandas", "scikit-learn")
 SPACE = ("mean", "std", "presence", "kept", "basis")
-RESIDUAL = ("loadings", "noise", "total", "below", "zeros", "quantiles")
 DIRECTIONS = ("weights", "scale", "mean", "deviation")
 
 
@@ -45,18 +45,29 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
     """See :meth:`connectome_gnn.ConnectomeGenerator.save`."""
     closed = model.closed_form
     arrays = {f"space.{name}": getattr(model.space, name) for name in SPACE}
-    arrays |= {f"residual.{name}": getattr(model.residual, name) for name in RESIDUAL}
+    arrays |= {f"residual.{name}": array for name, array in model.residual.arrays().items()}
     arrays |= {f"directions.{name}": getattr(closed.directions, name) for name in DIRECTIONS}
+    folds: list[list[dict[str, Any]]] = []
+    for partition, members in enumerate(closed.without):
+        folds.append([])
+        for number, fold in enumerate(members):
+            prefix = f"without{partition}.{number}."
+            arrays |= {f"{prefix}{name}": getattr(fold.directions, name) for name in DIRECTIONS}
+            arrays |= {f"{prefix}centre": fold.centre, f"{prefix}average": fold.average, f"{prefix}maps": fold.maps}
+            folds[-1].append(_kind_of(fold.directions))
     arrays |= {"features.mean": closed.features.mean, "features.scale": closed.features.scale}
     arrays |= {"closed_form.centre": closed.centre, "closed_form.maps": closed.maps}
+    arrays["closed_form.patterns"] = closed.basis[model.space.n_components :]
     if model.schema.covariance is not None:
         arrays["schema.covariance"] = model.schema.covariance
+    if model.people is not None:
+        arrays |= {f"people.{name}": array for name, array in model.people.arrays().items()}
     if model.members:
         arrays |= {"gate": model.gate, "unit": model.members[0].unit.numpy()}
         for number, member in enumerate(model.members):
             arrays |= {f"member{number}.{name}": value.numpy() for name, value in member.state_dict().items()}
     with native.new_folder(path, force) as folder:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, folder / WEIGHTS)
         table = model.atlas.to_frame().astype(object)
         record: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
@@ -69,12 +80,14 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
             "schema": model.schema.to_dict(),
             "described": model.described,
             "features": closed.features.to_dict(),
-            "directions": {"groups": list(closed.directions.groups), "age": closed.directions.age, "sex": closed.directions.sex},
+            "directions": _kind_of(closed.directions),
+            "without": folds,
             "settings": {
                 "seed": model.seed,
                 "messages": model.messages,
                 "n_components": model.n_components,
                 "network": None if model.network is None else vars(model.network),
+                "sampler": vars(model.sampler) if isinstance(model.sampler, Recipe) else model.sampler,
             },
             "members": len(model.members),
             "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
@@ -130,12 +143,13 @@ def _checked_arrays(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]
 
 def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dict[str, np.ndarray]) -> ConnectomeGenerator:
     settings, training = record["settings"], record["training"]
-    network = settings["network"]
+    network, sampler = settings["network"], settings["sampler"]
     model = cls(
         settings["seed"],
         messages=settings["messages"],
         network=None if network is None else NetworkConfig(**network),
         n_components=settings["n_components"],
+        sampler=Recipe(**sampler) if isinstance(sampler, dict) else sampler,
         privacy=_promised(record.get("privacy")),
     )
     model.account = {key: value for key, value in record["privacy"].items() if key != "network_share"} if model.privacy else None
@@ -147,12 +161,24 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
     model.schema = PhenotypeSchema.from_dict(record["schema"], arrays.get("schema.covariance"))
     model.features = ProfileFeatures.from_dict(record["features"], model.schema, arrays["features.mean"], arrays["features.scale"])
     model.space = EdgeSpace(*(arrays[f"space.{name}"] for name in SPACE))
-    model.residual = ResidualModel(*(arrays[f"residual.{name}"] for name in RESIDUAL))
-    kind = record["directions"]
-    weights, scale, mean, deviation = (arrays[f"directions.{name}"] for name in DIRECTIONS)
-    directions = Directions(weights, tuple(kind["groups"]), kind["age"], kind["sex"], scale, mean, deviation)
+    model.residual = ResidualModel.from_arrays(_part(arrays, "residual."))
+    if model.sampler is not None:
+        model.people = PeopleSampler.from_arrays(_part(arrays, "people."))
+        model.holds_training_people = model.people.holds_training_people
+    without = tuple(
+        tuple(_fold(arrays, f"without{partition}.{number}.", kind) for number, kind in enumerate(kinds))
+        for partition, kinds in enumerate(record["without"])
+    )
     model.earned = pd.DataFrame(training["earned"]).set_index("path").astype(float)
-    model.closed_form = ClosedForm(model.features, directions, arrays["closed_form.centre"], arrays["closed_form.maps"], model.earned)
+    model.closed_form = ClosedForm(
+        model.features,
+        _directions(arrays, "directions.", record["directions"]),
+        arrays["closed_form.centre"],
+        arrays["closed_form.maps"],
+        model.earned,
+        np.concatenate([model.space.basis, arrays["closed_form.patterns"]]),
+        without,
+    )
     if record["members"] and model.network is not None:
         model.gate = arrays["gate"]
         task = model._task(arrays["unit"])
@@ -163,6 +189,24 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
             model.members.append(member.eval())
     model._fitted = True
     return model
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _kind_of(directions: Directions) -> dict[str, Any]:
+    """What directions are beside their arrays, as plain JSON values."""
+    return {"groups": list(directions.groups), "age": directions.age, "sex": directions.sex}
+
+
+def _directions(arrays: dict[str, np.ndarray], prefix: str, kind: dict[str, Any]) -> Directions:
+    weights, scale, mean, deviation = (arrays[prefix + name] for name in DIRECTIONS)
+    return Directions(weights, tuple(kind["groups"]), kind["age"], kind["sex"], scale, mean, deviation)
+
+
+def _fold(arrays: dict[str, np.ndarray], prefix: str, kind: dict[str, Any]) -> FoldModel:
+    return FoldModel(_directions(arrays, prefix, kind), *(arrays[prefix + name] for name in ("centre", "average", "maps")))
 
 
 def _promised(account: dict[str, Any] | None) -> DifferentialPrivacy | None:

@@ -1,0 +1,67 @@
+"""From a fitted residual model to the sampler that draws new people around it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from connectome_gnn.cohort import Cohort
+from connectome_gnn.generation.edge_space import EdgeSpace
+from connectome_gnn.generation.recipe_choice import Sampler, fit_sampler
+from connectome_gnn.generation.recombination import PeopleSampler, Recipe
+from connectome_gnn.generation.residual import Multiples, ResidualModel
+
+__all__ = ["MOST_PEOPLE", "learn_sampler"]
+
+MOST_PEOPLE = 3000
+"""People whose residuals are held in memory while a sampler is learned; of more people, so many are drawn."""
+
+
+def learn_sampler(
+    residual: ResidualModel,
+    space: EdgeSpace,
+    cohort: Cohort,
+    mean_components: NDArray[np.float64],
+    *,
+    sampler: Sampler | Recipe = "auto",
+    multiples: Multiples = None,
+    seed: int = 0,
+) -> tuple[PeopleSampler, pd.DataFrame]:
+    """Learn how to draw people like the training people around their expectation.
+
+    Parameters
+    ----------
+    residual : how values and residual scores go together.
+    space : of the edges.
+    cohort : the training people.
+    mean_components : (N, K) cross-fitted conditional mean of their components.
+    sampler : what to choose from (:func:`~connectome_gnn.generation.recipe_choice.recipes`), or a recipe.
+    multiples : of these people's spread.
+    seed : of everything random.
+
+    Returns
+    -------
+    sampler, choice : as :func:`~connectome_gnn.generation.recipe_choice.fit_sampler` gives them.
+    """
+    some = np.arange(cohort.n_people)
+    if len(some) > MOST_PEOPLE:
+        some = np.sort(np.random.default_rng(seed).choice(len(some), MOST_PEOPLE, replace=False))
+        cohort, mean_components = cohort.take(some), mean_components[some]
+        multiples = None if multiples is None else (multiples[0][some], multiples[1][some])
+    scores = np.empty((cohort.n_people, cohort.n_edges), np.float32)
+    for rows, part in residual.scores(space, cohort, mean_components, multiples=multiples, seed=seed):
+        scores[rows] = part
+    scores -= scores.mean(0)
+    spread = scores.std(0)
+    scores /= np.where(spread > 0, spread, 1)
+    return fit_sampler(
+        scores,
+        space.mean,
+        space.std,
+        signed=cohort.signed,
+        sampler=sampler,
+        units=cohort.units(),
+        values=residual.marginals.values,
+        seed=seed,
+    )
