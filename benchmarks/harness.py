@@ -99,6 +99,14 @@ def interval(name: str, draws: np.ndarray) -> dict[str, float]:
     return {f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
+def mean_scores(samples: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Mean of every score over cohorts or folds; None for a score that is undefined in one of them."""
+    return {
+        score: None if any(values[score] is None for values in samples) else float(np.mean([values[score] for values in samples]))
+        for score in samples[0]
+    }
+
+
 def known(name: str) -> dict[str, Any]:
     """What ``results/<name>.json`` holds already, empty where there is none."""
     path = RESULTS / f"{name}.json"

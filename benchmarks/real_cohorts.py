@@ -47,7 +47,7 @@ def main() -> None:
                 paths.append(model.earned["weight"])
                 if seed == 0:
                     sample = model.sample(test.phenotypes, n=SAMPLES, seed=seed)
-                    scores = evaluate(sample, test, reference=train, parts="distribution", n_bootstrap=0)
+                    scores = evaluate(sample, test, reference=train, parts="distribution", n_bootstrap=0, log_prob=model.log_prob)
                     people.append({score: entry["value"] for score, entry in scores.to_dict().items()})
             print(f"{name}: split seed {seed} done", file=sys.stderr, flush=True)
         record["cohorts"][name] = {
@@ -55,7 +55,7 @@ def main() -> None:
             "people": cohort.n_people,
             "regions": cohort.n_regions,
             "models": harness.pooled(parts),
-            "samples": {score: sum(fold[score] for fold in people) / len(people) for score in people[0]},
+            "samples": harness.mean_scores(people),
             "mean_weight_of_path": {path: float(sum(w[path] for w in paths) / len(paths)) for path in paths[0].index},
         }
         harness.write("real_cohorts", record)

@@ -45,7 +45,8 @@ def main() -> None:
             error = {name: row["error"].sum() for name, row in rows.items() if name not in ("people", "truth")}
             ranks.append({"best": min(error, key=error.__getitem__), "rank": 1 + sum(bool(e < error[GENERATOR]) for e in error.values())})
             sample = fitted[GENERATOR].sample(test.phenotypes, n=SAMPLES, seed=seed)
-            scores = evaluate(sample, test, reference=train, parts="distribution", n_bootstrap=0)
+            model = fitted[GENERATOR]
+            scores = evaluate(sample, test, reference=train, parts="distribution", n_bootstrap=0, log_prob=model.log_prob)
             samples.append({score: entry["value"] for score, entry in scores.to_dict().items()})
             print(f"{title}: cohort {seed} done", file=sys.stderr, flush=True)
         models = harness.pooled(parts)
@@ -56,7 +57,7 @@ def main() -> None:
             "ratio_to_best_plain_ridge": models[GENERATOR]["r2_beyond_mean"] / plain if plain > 0.001 else None,
             "times_best": sum(entry["rank"] == 1 for entry in ranks),
             "ranks": ranks,
-            "samples": {score: sum(cohort[score] for cohort in samples) / len(samples) for score in samples[0]},
+            "samples": harness.mean_scores(samples),
         }
         harness.write("simulated", record)
     print(summary(record))

@@ -36,9 +36,9 @@ quiet = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarn
 def test_no_rival_is_better_on_simulated_people(measure, seed):
     cohort = simulate_cohort(1500, 30, 20, seed=seed, measure=measure)
     train, test = cohort.split(700 / 1500, seed=0)
-    model = ConnectomeGenerator(seed=0).fit(train)
+    model = ConnectomeGenerator(seed=0).fit(train, distribution=False)
     ours = r2_beyond_mean(model, test, train)
-    theirs = {name: r2_beyond_mean(make(0).fit(train), test, train) for name, make in RIVALS.items()}
+    theirs = {name: r2_beyond_mean(make(0).fit(train, distribution=False), test, train) for name, make in RIVALS.items()}
     assert ours > max(theirs.values()) - 0.002
     linear = ("ridge", "component ridge", "component ridge with age terms")
     assert ours > 1.05 * max(theirs[name] for name in linear)
@@ -52,7 +52,7 @@ def test_no_rival_is_better_on_simulated_people(measure, seed):
 def test_where_there_is_nothing_to_learn_the_answer_is_the_training_mean(n_people, seed):
     cohort = simulate_cohort(n_people + 800, 16, 15, seed=seed, explained=0)
     train, test = cohort.split(n_people / len(cohort), seed=0)
-    assert abs(r2_beyond_mean(ConnectomeGenerator(seed=0).fit(train), test, train)) < 0.003
+    assert abs(r2_beyond_mean(ConnectomeGenerator(seed=0).fit(train, distribution=False), test, train)) < 0.003
 
 
 @quiet
@@ -64,7 +64,7 @@ def test_messages_over_the_backbone_earn_their_place():
         train, test = cohort.split(240 / 840, seed=seed)
         errors = {}
         for messages in (True, False):
-            model = ConnectomeGenerator(seed=0, messages=messages).fit(train)
+            model = ConnectomeGenerator(seed=0, messages=messages, network=None).fit(train, distribution=False)
             errors[messages], total = squared_errors(model.expected(test.phenotypes), test, train)
         gains.append(errors[False] - errors[True])
         totals.append(total)
@@ -74,7 +74,7 @@ def test_messages_over_the_backbone_earn_their_place():
     chosen = [draw.integers(0, len(gain), len(gain)) for _ in range(2000)]
     low = np.quantile([gain[rows].sum() / total[rows].sum() for rows in chosen], 0.005)
     assert low > 0
-    assert gain.sum() / total.sum() > 0.0005
+    assert gain.sum() / total.sum() > 0.002
     assert min(worlds) > 0
 
 
@@ -304,7 +304,7 @@ def test_more_phenotypes_than_people():
     finite_and_on_support(model, test.phenotypes)
     assert r2_beyond_mean(model, test, train) > -0.03
     for name in ("ridge", "component ridge", "banded component ridge"):  # none of them fits noise through every point
-        assert r2_beyond_mean(RIVALS[name](0).fit(train), test, train) > -0.15
+        assert r2_beyond_mean(RIVALS[name](0).fit(train, distribution=False), test, train) > -0.15
 
 
 @quiet
