@@ -93,7 +93,7 @@ class _NoGate(ConnectomeGenerator):
     def _fit_network(self, *arguments: Any) -> Any:
         gate = network_room.component_gate
 
-        def opened(prediction: NDArray[np.float64], residual: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        def opened(prediction: NDArray[np.float64], residual: NDArray[np.float64], _: Any) -> tuple[NDArray[np.float64], float]:
             return np.ones(prediction.shape[1]), float(1 - ((residual - prediction) ** 2).sum() / (residual**2).sum())
 
         generator_room = sys.modules[ConnectomeGenerator.__module__]

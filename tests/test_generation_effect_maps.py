@@ -134,12 +134,14 @@ def test_covariances_written_out_edge_by_edge(with_systems):
         inside = basis @ covariance @ basis.T
         return inside / inside.trace() * len(basis)
 
-    def systems_joined(i: int, j: int) -> tuple[int, ...]:
-        return (-1,) if min(systems[i], systems[j]) < 0 else tuple(sorted((systems[i], systems[j])))
+    def alike(one: tuple[int, int], other: tuple[int, int]) -> float:
+        """Whether two edges join the same systems; regions without one share nothing."""
+        joined = [sorted((systems[i], systems[j])) for i, j in (one, other)]
+        return float(joined[0] == joined[1] and joined[0][0] >= 0)
 
     shared = unit(np.array([[len({*a} & {*b}) for b in pairs] for a in pairs], float))
     if with_systems:
-        shared = (shared + unit(np.array([[float(systems_joined(*a) == systems_joined(*b)) for b in pairs] for a in pairs]))) / 2
+        shared = (shared + unit(np.array([[alike(a, b) for b in pairs] for a in pairs]))) / 2
     for steps, name in ((1, "effect maps, 1 step of messages"), (3, "effect maps, 3 steps of messages")):
         sent = np.zeros((len(pairs), len(pairs)))  # [a, b]: what edge a tells edge b; each step starts from edges that are kept
         for edge, ends in enumerate(pairs):

@@ -379,6 +379,46 @@ def test_a_fit_for_the_mean_alone_knows_nothing_else(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": -1}, "expected seed as a whole number from 0 on, got -1"),
+        ({"seed": "a"}, "expected seed as a whole number from 0 on, got 'a'"),
+        ({"n_components": 0}, "expected n_components as a whole number from 1 on, got 0"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, said):
+    with pytest.raises(ConnectomeError, match=said):
+        ConnectomeGenerator(**settings)
+
+
+def test_one_family_is_nobody_to_leave_out():
+    table = plain_table(30).assign(family_id="a")
+    with pytest.raises(ConnectomeError, match="everybody belongs to one family"):
+        ConnectomeGenerator().fit(small_cohort(30, phenotypes=table))
+
+
+@quiet
+def test_samples_and_changes_that_make_no_sense():
+    cohort = small_cohort(40)
+    model = fit_small(cohort)
+    for ask, said in (
+        (lambda: model.sample(cohort.phenotypes, n=2.5), "at least one sample a person, got n=2.5"),
+        (lambda: model.sample(cohort.phenotypes, seed=-1), "seed as a whole number from 0 on, got -1"),
+        (lambda: model.interpolate(cohort, {"age": []}), "name no value"),
+    ):
+        with pytest.raises(ConnectomeError, match=said):
+            ask()
+    assert len(model.interpolate(cohort, {"age": np.array(50.0)})) == 40
+
+
+@quiet
+def test_every_sampler_takes_two_families():
+    table = plain_table(60).assign(family_id=["a"] * 30 + ["b"] * 30)
+    model = fit_small(small_cohort(60, phenotypes=table), network=None, sampler="auto")
+    finite_and_on_support(model, table)
+
+
 def test_samplers_that_do_not_exist_or_may_not_be():
     with pytest.raises(ConnectomeError, match="one of 'auto', 'gaussian', 'recombined', a Recipe or None, got 'copy'"):
         ConnectomeGenerator(sampler="copy")

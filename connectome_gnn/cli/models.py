@@ -67,6 +67,8 @@ def fit(
         raise typer.BadParameter("--epsilon covers one fit to everybody, not a second one and exact held-out scores; leave them out")
     if epsilon is not None and checkpoint is not None:
         raise typer.BadParameter("--epsilon lets nothing of the fit be stored on its way; leave --checkpoint out")
+    if checkpoint is not None and Path(out).resolve() in (Path(checkpoint).resolve(), *Path(checkpoint).resolve().parents):
+        raise typer.BadParameter("--checkpoint holds numbers of the people, which do not belong into the model's folder; name another one")
     check_target(out, force)
     people = Cohort.load(cohort)
 

@@ -102,7 +102,8 @@ class ClosedForm:
         """Stack the paths, estimate the stack's effect maps once more under every prior, and stack those; refit on everybody.
 
         All weights are found on people left out. To leave a fold out of the second stack its people must have had no part in the
-        first: beside a fit without each fold there is one without each pair of folds.
+        first: beside a fit without each fold there is one without each pair of folds (but where fewer than 20 people would be left, as
+        with two families). Only band scales, and the residual's covariance, one for all folds, know of them.
 
         Parameters
         ----------
@@ -194,7 +195,7 @@ class _Partition:
             return _LeftOut.of(paths, values[held], scores[held], space.energy[held].sum())
 
         def left_out_too(other: int, number: int) -> _LeftOut:
-            """The people of another fold, from a fit without them and without this fold's; where nobody is left, with these."""
+            """The people of another fold, from a fit without them and without this fold's; with these where too few are left."""
             rows = np.setdiff1d(folds[number][0], helds[other])
             # Band scales come from the fit without this fold: a search for every pair would take twice the time.
             return left_out(fitted(rows, fits[number].scales), other) if len(rows) >= FEWEST else single[other]

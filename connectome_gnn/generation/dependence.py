@@ -131,11 +131,12 @@ def factors_of_components(
     directions = (vectors / values).T @ patterns
     length = np.maximum(np.linalg.norm(directions, axis=1), 1e-12)
     values = values * length
-    variance = values
-    # What factors turn out too strong by, the rest lacks.
+    # Own parts are what the directions that stand out of them leave; the weaker they are, the more stand out.
+    ratio, rest, variance = n_edges / n, max(float(size.mean()) / n_edges, 1e-6), np.zeros_like(values)
     for _ in range(ROUNDS):
-        rest = max((size.mean() - variance.sum()) / max(n_edges - len(values), 1), 1e-6)
-        variance = strength_beyond(values, n_edges / n, rest)
+        variance = strength_beyond(values, ratio, rest)
+        above = values > rest * (1 + np.sqrt(ratio)) ** 2
+        rest = max((float(size.mean()) - variance[above].sum()) / max(n_edges - above.sum(), 1), 1e-6)
     scores = components @ vectors * np.sqrt(variance / np.maximum(values, 1e-12))
     return Factors(_oriented((directions / length[:, None]).astype(np.float32)), variance, scores, size, own)
 

@@ -123,7 +123,7 @@ def map_kinds(
     if systems is not None:
         pairs = np.minimum(systems[rows], systems[columns]) * (systems.max() + 1) + np.maximum(systems[rows], systems[columns])
         pairs[(systems[rows] < 0) | (systems[columns] < 0)] = -1
-        joint = np.stack([basis[:, pairs == pair].sum(1) for pair in np.unique(pairs)], 1).astype(np.float64)
+        joint = np.stack([basis[:, pairs == pair].sum(1) for pair in np.unique(pairs[pairs >= 0])], 1).astype(np.float64)
         shared.append(_unit(joint @ joint.T))
     sent = basis
     for number in range(1, max(STEPS) + 1):

@@ -197,7 +197,7 @@ class ConnectomeGenerator(ConnectomeModel):
             checkpoint=data.checkpoint,
             advance=advance,
         )
-        gate, gain = component_gate(held_out, residual[:, :k])
+        gate, gain = component_gate(held_out, residual[:, :k], folds)
         if gate.any():
             self.members, self.gate = members, gate
             residual = residual.copy()
@@ -258,7 +258,7 @@ class ConnectomeGenerator(ConnectomeModel):
         """How unsure the expected connectome is: how far it would move had other people been in the cohort.
 
         It is apart from how people with the same profile differ (``sample``), and goes to 0 as the cohort grows, which that does not.
-        What shrinkage leaves out on purpose is not in it.
+        It is the closed form's; what shrinkage leaves out on purpose, and what the network adds where its gate is open, are not in it.
 
         Parameters
         ----------

@@ -60,6 +60,10 @@ class TrainingData:
                 f"cohort {cohort.name!r} holds expected connectomes, which are no people; fit on observed or sampled ones"
             )
         n_people = len(cohort.ids.unique())
+        if len(np.unique(cohort.units())) < 2:
+            raise ConnectomeError(
+                f"cohort {cohort.name!r}: everybody belongs to one family, so nobody can be left out of a fit; check the column family_id"
+            )
         if n_people < MIN_PEOPLE:
             raise ConnectomeError(f"cohort {cohort.name!r} has {n_people} people; at least {MIN_PEOPLE} are needed to fit a model")
         self.cohort, self.checkpoint = cohort, checkpoint
@@ -92,8 +96,11 @@ class ConnectomeModel(ABC):
     holds_training_people = False
 
     def __init__(self, seed: int = 0, *, n_components: int = 300) -> None:
-        self.seed = int(seed)
-        self.n_components = int(n_components)
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ConnectomeError(f"expected seed as a whole number from 0 on, got {seed!r}")
+        if not isinstance(n_components, (int, np.integer)) or n_components < 1:
+            raise ConnectomeError(f"expected n_components as a whole number from 1 on, got {n_components!r}")
+        self.seed, self.n_components = int(seed), int(n_components)
         self._fitted = False
         self._knows_people = True
 
@@ -117,6 +124,7 @@ class ConnectomeModel(ABC):
         PhenotypeWarning
             For phenotypes that are constant, mostly missing, or free text.
         """
+        self._fitted = False
         with progress(f"Fitting {self.label}") as advance:
             stages = Checkpoint.open(checkpoint, cohort, self._settings())
             data = TrainingData(cohort, n_components=self.n_components, seed=self.seed, checkpoint=stages)
@@ -125,10 +133,10 @@ class ConnectomeModel(ABC):
             self.n_training = len(cohort.ids.unique())
             self.schema, self.features, self.space = data.schema, data.features, data.space
             residual = self._fit_mean(data, advance)
-            self._fitted = True
             self._knows_people = distribution
             if distribution:
                 self._fit_residual(data, residual)
+        self._fitted = True
         return self
 
     def _settings(self) -> dict[str, Any]:
@@ -228,8 +236,10 @@ class ConnectomeModel(ABC):
         ConnectomeError
             As for :meth:`expected`; if ``n`` is below 1, or ``counts`` are asked of correlations.
         """
-        if n < 1:
+        if not isinstance(n, (int, np.integer)) or n < 1:
             raise ConnectomeError(f"expected at least one sample a person, got n={n}")
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ConnectomeError(f"expected seed as a whole number from 0 on, got {seed!r}")
         self._check_knows_people()
         table, profiles = self._profiles(phenotypes)
         if counts and self.signed:
@@ -449,10 +459,12 @@ def _changes(changes: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[s
     unknown = [name for name in changes if name not in names]
     if unknown:
         raise ConnectomeError(f"the model knows no phenotype {unknown[0]!r}; it has {listed(names)}")
-    values = {name: list(v) if isinstance(v, (list, tuple, np.ndarray, pd.Series, range)) else [v] for name, v in changes.items()}
+    values = {name: list(np.ravel(v)) if isinstance(v, (list, tuple, np.ndarray, pd.Series, range)) else [v] for name, v in changes.items()}
     k = max(map(len, values.values()))
+    if k == 0:
+        raise ConnectomeError(f"changes to {listed(values)} name no value; give at least one")
     for name, listed_values in values.items():
-        if len(listed_values) not in (1, k) or k == 0:
+        if len(listed_values) not in (1, k):
             raise ConnectomeError(
                 f"changes to {name!r} have {len(listed_values)} values, others {k}; give as many for each, or one for all"
             )

@@ -196,32 +196,42 @@ def _threads_for(n_regions: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def component_gate(prediction: NDArray[np.float64], residual: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def component_gate(
+    prediction: NDArray[np.float64], residual: NDArray[np.float64], folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+) -> tuple[NDArray[np.float64], float]:
     """How much of each component's prediction is worth using, in [0, 1], from cross-fitted predictions.
 
     A component's own least-squares factor is drawn towards the common one in proportion to what the component says about
-    itself. The gate opens at all only where the gain over people exceeds twice its standard error.
+    itself. The gate opens at all only where the gain of the people of each fold, with factors from the other folds, exceeds twice its
+    standard error over people.
 
     Parameters
     ----------
     prediction, residual : (n, K) cross-fitted predictions and what they should have predicted.
+    folds : partition of the people.
 
     Returns
     -------
-    gate : (K,) factors.
-    gain : share of the residual's squared error that the gated prediction takes away, on the same people.
+    gate : (K,) factors, from everybody.
+    gain : share of the residual's squared error that a gate from other people takes away.
     """
-    along, energy = (prediction * residual).sum(0), (prediction**2).sum(0)
     closed = np.zeros(prediction.shape[1])
-    if energy.sum() <= 0 or along.sum() <= 0:
-        return closed, 0.0
-    common = min(along.sum() / energy.sum(), 1.0)
-    prior = energy.sum() / len(energy)
-    gate = np.clip((along + prior * common) / (energy + prior), 0, 1)
-    saved = (residual**2 - (residual - gate * prediction) ** 2).sum(1)
+    saved = np.zeros(len(prediction))
+    for rows, held in folds:
+        gate = _factors(prediction[rows], residual[rows])
+        saved[held] = (residual[held] ** 2 - (residual[held] - gate * prediction[held]) ** 2).sum(1)
     if saved.mean() <= GATE_ERRORS * saved.std() / np.sqrt(len(saved)):
         return closed, 0.0
-    return gate, float(saved.sum() / (residual**2).sum())
+    return _factors(prediction, residual), float(saved.sum() / (residual**2).sum())
+
+
+def _factors(prediction: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shrunken least-squares factor of each component, (K,), in [0, 1]; 0 throughout where predictions point the wrong way."""
+    along, energy = (prediction * residual).sum(0), (prediction**2).sum(0)
+    if energy.sum() <= 0 or along.sum() <= 0:
+        return np.zeros(prediction.shape[1])
+    prior = energy.sum() / len(energy)
+    return np.clip((along + prior * min(along.sum() / energy.sum(), 1.0)) / (energy + prior), 0, 1)
 
 
 def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor]:

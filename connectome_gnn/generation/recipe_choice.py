@@ -130,7 +130,7 @@ def _judged(
 ) -> NDArray[np.float64]:
     """AUC (recipes, 2) on components and on topology, of one inner split."""
     order = generator.permutation(int(units.max()) + 1)
-    held = np.isin(units, order[: max(int(HELD_OUT * len(order)), LEAST_JUDGED)])
+    held = np.isin(units, order[: max(int(HELD_OUT * len(order)), 1)])
     real = residual[np.sort(generator.permutation(np.flatnonzero(held))[:MOST_JUDGED])]
     others = residual[np.sort(generator.permutation(np.flatnonzero(~held))[:MOST_PEOPLE])]
     patterns = Patterns.of(others, seed=int(generator.integers(2**31)))
