@@ -255,14 +255,14 @@ def fatal_with(name):  # the file after which, or in the middle of which, the pr
     module._appear = fatal
 
 plain = small_cohort(620, 8)
-wave = np.sin(3 * plain.phenotypes["memory"].to_numpy())  # what only the network finds
+wave = 2 * np.sin(3 * plain.phenotypes["memory"].to_numpy())  # what only the network finds
 cohort = small_cohort(620, 8, weights=(plain.weights * np.exp(wave)[:, None]).astype(np.float32))
 for line in sys.stdin:  # every fit in a process of its own, which the imports do not slow down
     checkpoint, out, fatal = line.split()
     child = os.fork()
     if child == 0:
         fatal_with(fatal)
-        model = ConnectomeGenerator(seed=3, n_components=20, network=NetworkConfig(epochs=10, learning_rate=1e-2))
+        model = ConnectomeGenerator(seed=3, n_components=20, network=NetworkConfig(epochs=20, learning_rate=1e-2))
         model.fit(cohort, checkpoint=None if checkpoint == "none" else checkpoint).save(out)
         os._exit(0)
     print(child, flush=True)

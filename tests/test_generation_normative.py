@@ -206,7 +206,7 @@ def test_changes_that_make_no_sense_are_refused():
         ({"age": [50, 60], "sex": ["F", "M", "F"]}, "as many for each"),
         ({}, "values by phenotype"),
         ([50, 60], "values by phenotype"),
-        ({"age": []}, "values"),
+        ({"age": []}, "name no value"),
         ({"sex": ["Q"]}, "Q"),
     ):
         with pytest.raises((ConnectomeError, Warning), match=message):

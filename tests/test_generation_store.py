@@ -105,18 +105,19 @@ def test_it_is_numbers_and_text_and_never_a_pickle(model, tmp_path, monkeypatch)
     assert record["format_version"] == store.FORMAT_VERSION
     assert record["atlas"]["label"] == list(model.atlas.labels)
     assert [p["name"] for p in record["schema"]["phenotypes"]] == list(model.schema.names)
-    assert record["holds_training_people"] is False
+    assert record["holds_training_people"] is (model.sampler == "recombined")
     assert record["training"]["people"] == model.n_training
     assert set(record["versions"]) >= {"torch", "numpy", "connectome-gnn"}
     content = (folder / "model.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     assert set(json.loads(content[8 : 8 + length])) == set(load_file(folder / "model.safetensors"))
-    # No array has a row for each training person.
+    # No array has a row for each training person, unless the model says that it holds them.
     people = {model.n_training, model.n_training - 1}
-    rows = {
-        name: array.shape for name, array in load_file(folder / "model.safetensors").items() if array.ndim == 2 and len(array) in people
-    }
-    assert set(rows) <= {"space.basis", "residual.loadings"}
+    arrays = load_file(folder / "model.safetensors").items()
+    rows = {name for name, array in arrays if array.ndim == 2 and array.size and len(array) in people}
+    held = {"people.donors"} if model.holds_training_people else set()
+    assert rows <= {"space.basis", "residual.loadings", "people.directions"} | held
+    assert held <= rows
 
 
 def test_sources_do_not_know_pickles():
