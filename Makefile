@@ -27,8 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/connectome-gnn demo --out $(DEMO_OUT) --force $(DEMO_ARGS)
 
+# One thread a process: small matrices shared among more threads than cores take ten times as long.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
