@@ -17,8 +17,7 @@ import torch
 from connectome_gnn import Cohort, __version__
 from connectome_gnn.evaluation import Comparison, Reference
 from connectome_gnn.evaluation.ceilings import ceiling_cohort
-from connectome_gnn.generation.comparison import GENERATOR, default_models
-from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.comparison import GENERATOR, default_models, fit_mean
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -37,8 +36,7 @@ def held_out(train: Cohort, test: Cohort, seed: int, models: Mapping[str, Any] |
     for name, model in (models or default_models(seed)).items():
         start = time.perf_counter()
         # Only the mean is scored; the generator's people are looked at as well.
-        mean_only = name != GENERATOR and isinstance(model, ConnectomeModel)
-        fitted[name] = model.fit(train, distribution=False) if mean_only else model.fit(train)
+        fitted[name] = model.fit(train) if name == GENERATOR else fit_mean(model, train)
         seconds = time.perf_counter() - start
         comparison = Comparison.of(fitted[name].expected(test.phenotypes), test, reference, n_bootstrap=0)
         sums = comparison.sums

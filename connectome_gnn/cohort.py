@@ -15,6 +15,7 @@ from connectome_gnn.atlas import Atlas
 from connectome_gnn.columns import listed
 from connectome_gnn.edges import Scale, edge_indices, to_matrices
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.slices import slices
 from connectome_gnn.tables import people_table
 
 if TYPE_CHECKING:
@@ -158,8 +159,7 @@ class Cohort:
 
     def batches(self, size: int = BATCH) -> Iterator[tuple[slice, NDArray]]:
         """Slices of rows and their weights (n, E), ``size`` people at a time."""
-        for start in range(0, self.n_people, size):
-            rows = slice(start, min(start + size, self.n_people))
+        for rows in slices(self.n_people, size):
             yield rows, self.read(rows)
 
     def modelled(self, size: int = BATCH) -> Iterator[tuple[slice, NDArray[np.float32]]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from connectome_gnn.columns import described_as, described_levels, level_text, numeric_column, parsed
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.slices import slices
 from connectome_gnn.tables import ABSENT, people_table, read_table
 
 __all__ = [
@@ -179,9 +180,8 @@ def write_rows(path: Path, shape: tuple[int, int], read: Callable[[slice], NDArr
     # Plain writing rather than a memory map: a full disk is then an error, not the end of the process.
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for start in range(0, shape[0], size):
-            rows = read(slice(start, min(start + size, shape[0])))
-            file.write(np.ascontiguousarray(rows, dtype="<f4").data)
+        for rows in slices(shape[0], size):
+            file.write(np.ascontiguousarray(read(rows), dtype="<f4").data)
 
 
 @contextmanager

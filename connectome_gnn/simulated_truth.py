@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.edges import Scale, edge_indices
 from connectome_gnn.simulated_effects import Effects, shapley
+from connectome_gnn.slices import slices
 
 __all__ = ["Truth", "World", "presence"]
 
@@ -303,7 +304,7 @@ class Truth:
 
 def batches(n_people: int) -> Iterator[slice]:
     """Slices of rows, a few hundred people each."""
-    return (slice(start, min(start + BATCH, n_people)) for start in range(0, n_people, BATCH))
+    return slices(n_people, BATCH)
 
 
 def presence(mean: NDArray, spread: NDArray, floor: float, whole: bool) -> NDArray[np.float64]:

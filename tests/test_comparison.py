@@ -144,3 +144,16 @@ def test_a_wiring_model_without_coordinates_takes_no_part():
     ranking = compare(*blind, rivals, n_bootstrap=20)
     assert list(ranking.table.index) == ["training mean"]
     assert "coordinates" in ranking.unfitted["matching-index wiring"]
+
+
+@pytest.mark.filterwarnings("ignore::connectome_gnn.ExtrapolationWarning")
+def test_models_that_are_only_compared_learn_their_mean_alone(halves):
+    names = ("ridge", "component ridge")
+    for mean_only in (False, True):
+        ranking = compare(*halves, {name: RIVALS[name](0) for name in names}, n_bootstrap=50, mean_only=mean_only)
+        for name, knows in zip(names, (not mean_only, False), strict=True):
+            if knows:
+                assert ranking.models[name].sample(halves[0].phenotypes).n_people == len(halves[0])
+            else:
+                with pytest.raises(ConnectomeError, match="knows expected connectomes only"):
+                    ranking.models[name].sample(halves[0].phenotypes)

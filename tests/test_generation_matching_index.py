@@ -24,7 +24,8 @@ from connectome_gnn.edges import edge_indices, to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation import matching_index as wiring
 from connectome_gnn.generation.matching_index import MatchingIndex
-from connectome_gnn.generation.wiring_growth import Wiring, energies, grow, matching_index
+from connectome_gnn.generation.wiring_growth import Wiring, energies, grow
+from connectome_gnn.topology import matching_index
 
 pytestmark = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")
 
@@ -69,7 +70,7 @@ def fitted() -> MatchingIndex:
 @pytest.mark.parametrize("density", [0, 0.1, 0.4, 1])
 def test_matching_index_is_bctpys(density):
     joined = network(15, density)
-    np.testing.assert_allclose(matching_index(joined), bct.matching_ind(joined.astype(int))[2], atol=1e-12)
+    np.testing.assert_allclose(matching_index(joined.astype(float)), bct.matching_ind(joined.astype(int))[2], atol=1e-12)
 
 
 @pytest.mark.parametrize(("eta", "gamma"), [(-2.0, 0.4), (0.0, 1.5), (-6.0, -0.5), (1.0, 0.0)])

@@ -54,9 +54,9 @@ def test_people_that_the_model_draws_have_scores_that_are_exactly_normal():
     model, _, test = fitted()
     drawn = model.sample(test.phenotypes, 5, seed=3)
     found = model.deviation(drawn, seed=2)
-    there = (model.residual.zeros > 0.05) & (model.residual.zeros < 0.9)
+    there = (model.residual.marginals.zeros > 0.05) & (model.residual.marginals.zeros < 0.9)
     assert there.sum() > 20
-    for edges in (there, model.residual.zeros < 1e-6):
+    for edges in (there, model.residual.marginals.zeros < 1e-6):
         z = found.edges[:, edges]
         assert kstest(np.random.default_rng(0).choice(z.ravel(), 3000, replace=False), "norm").pvalue > 1e-3
         # Absent edges are as correlated with the others as edges that are there.
@@ -161,7 +161,7 @@ def test_a_person_at_other_ages_moves_with_the_mean_and_keeps_their_scores(measu
     assert moved.kind == "sample"
     values = few.scale.forward(moved.weights).reshape(60, 3, -1)
     shift = (values[:, 2] - values[:, 0]).mean(0)
-    kept = model.space.kept & (model.residual.zeros < 0.2)
+    kept = model.space.kept & (model.residual.marginals.zeros < 0.2)
     profiles = moved.phenotypes.drop(columns=["sample", "extrapolated"])
     deviation = np.zeros((180, test.n_edges), np.float32)
     deviation[:, model.space.kept] = model._deviation(profiles[list(model.schema.names)])

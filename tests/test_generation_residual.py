@@ -114,14 +114,14 @@ def test_profiles_make_edges_absent():
     model, table = generator(), halves()[1].phenotypes.iloc[:40]
     deviation = model._deviation(table[list(model.schema.names)])
     zeros = (model.sample(table, 150, seed=2).weights.reshape(40, 150, -1) == 0).mean(1)[:, model.space.kept]
-    sometimes = (model.residual.zeros[model.space.kept] > 0.15) & (deviation.std(0) > 0.1)
+    sometimes = (model.residual.marginals.zeros[model.space.kept] > 0.15) & (deviation.std(0) > 0.1)
     assert sometimes.sum() > 10
     slopes = [np.corrcoef(deviation[:, edge], zeros[:, edge])[0, 1] for edge in np.flatnonzero(sometimes)]
     assert np.max(slopes) < 0
     assert np.mean(slopes) < -0.7
     # A latent edge d higher falls below the threshold with probability Phi(threshold - d): slope -phi(threshold).
     edge = np.flatnonzero(sometimes)[0]
-    share = model.residual.zeros[model.space.kept][edge]
+    share = model.residual.marginals.zeros[model.space.kept][edge]
     threshold = ndtri(share)
     slope = np.polyfit(deviation[:, edge], zeros[:, edge], 1)[0]
     assert slope == pytest.approx(-np.exp(-(threshold**2) / 2) / np.sqrt(2 * np.pi), rel=0.35)
@@ -242,11 +242,11 @@ def test_more_than_2000_people_give_quantiles_of_a_draw_and_exact_shares_of_zero
     cohort = Cohort(values.astype(np.float32), plain_table(2600), make_atlas(6), measure="m", described=DESCRIBED)
     space, scores = EdgeSpace.fit(cohort)
     one, same, other = (ResidualModel.fit(space, cohort, scores, np.zeros(int(space.kept.sum())), seed=seed) for seed in (0, 0, 1))
-    assert one.quantiles.tobytes() == same.quantiles.tobytes() != other.quantiles.tobytes()
-    np.testing.assert_allclose(one.zeros, (values == 0).mean(0), atol=1e-6)
+    assert one.marginals.quantiles.tobytes() == same.marginals.quantiles.tobytes() != other.marginals.quantiles.tobytes()
+    np.testing.assert_allclose(one.marginals.zeros, (values == 0).mean(0), atol=1e-6)
     median = [np.median(np.log1p(v[v > 0])) for v in values.T]
-    np.testing.assert_allclose(one.quantiles[:, 20], median, atol=0.1)
-    assert (np.diff(one.quantiles, axis=1) >= 0).all()
+    np.testing.assert_allclose(one.marginals.quantiles[:, 20], median, atol=0.1)
+    assert (np.diff(one.marginals.quantiles, axis=1) >= 0).all()
 
 
 def test_samples_of_a_cohort_without_signal_are_like_its_people():

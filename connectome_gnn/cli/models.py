@@ -82,7 +82,7 @@ def fit(
     if compare or holdout is not None:
         train, test = people.split(1 - (holdout or HOLDOUT), seed=seed)
         models = default_models(seed, rivals) if compare else {GENERATOR: ConnectomeGenerator(seed=seed)}
-        ranking = rank(train, test, models, seed=seed)
+        ranking = rank(train, test, models, seed=seed, mean_only=True)
         answer["holdout"] = {
             "n_train": len(train),
             "n_test": len(test),

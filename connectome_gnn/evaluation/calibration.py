@@ -21,6 +21,7 @@ from connectome_gnn.evaluation.inversion import deviation_draws, share_draws
 from connectome_gnn.evaluation.reference import ROWS, modelled
 from connectome_gnn.evaluation.resampling import weighted_mean
 from connectome_gnn.evaluation.scores import Estimate, SharedScore
+from connectome_gnn.slices import slices
 
 __all__ = ["LEVELS", "POINTS", "Coverage", "LogLikelihood", "PITDeviation", "Ranks", "calibration_scores", "randomised_ranks"]
 
@@ -272,8 +273,7 @@ def _of_samples(comparison: Comparison, measure: str | None, name: str) -> Ranks
         return Ranks.of(real.reshape(len(real), -1), samples.reshape(*samples.shape[:2], -1), generator)
     ranks = Ranks.empty(comparison.n_people, comparison.real.n_edges)
     size = max(ROWS // comparison.n_samples, 1)
-    for start in range(0, comparison.n_people, size):
-        part = slice(start, min(start + size, comparison.n_people))
+    for part in slices(comparison.n_people, size):
         rows = comparison.generated_rows[part]
         samples = modelled(comparison.generated, rows.ravel()).reshape(*rows.shape, -1)
         ranks.fill(part, randomised_ranks(modelled(comparison.real, comparison.real_rows[part]), samples, generator))
@@ -291,8 +291,7 @@ def _of_halves(comparison: Comparison, measure: str | None, name: str) -> Ranks:
         return Ranks.of(real[first], real[drawn], generator)
     ranks = Ranks.empty(len(first), comparison.real.n_edges)
     size = max(ROWS // comparison.n_samples, 1)
-    for start in range(0, len(first), size):
-        part = slice(start, min(start + size, len(first)))
+    for part in slices(len(first), size):
         samples = modelled(comparison.real, comparison.real_rows[drawn[part]].ravel()).reshape(*drawn[part].shape, -1)
         ranks.fill(part, randomised_ranks(modelled(comparison.real, comparison.real_rows[first[part]]), samples, generator))
     return ranks

@@ -25,6 +25,7 @@ from connectome_gnn.evaluation.scores import Estimate
 from connectome_gnn.evaluation.sides import level_of
 from connectome_gnn.evaluation.statistics import MOST_R, benjamini_hochberg, permutation_p, pooled_r
 from connectome_gnn.progress import progress
+from connectome_gnn.slices import slices
 
 __all__ = ["CaptureEdges", "CaptureMeasure", "Captured", "captured"]
 
@@ -125,8 +126,7 @@ class CaptureEdges(_Capture):
         n_edges = comparison.real.n_edges
 
         def blocks() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-            for start in range(0, n_edges, COLUMNS_AT_ONCE):
-                edges = slice(start, min(start + COLUMNS_AT_ONCE, n_edges))
+            for edges in slices(n_edges, COLUMNS_AT_ONCE):
                 yield comparison.real_values(edges, np.float64), comparison.generated_means(edges, np.float64)
 
         return captured(blocks(), n_edges, comparison.weights, comparison.permutations, comparison.n_jobs), comparison.n_people

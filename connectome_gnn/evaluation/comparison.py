@@ -17,6 +17,7 @@ from connectome_gnn.evaluation.people import PersonSums, person_sums
 from connectome_gnn.evaluation.reference import ROWS, Reference, modelled
 from connectome_gnn.evaluation.resampling import generator_for, halves, permutations, resamples, units_of_rows
 from connectome_gnn.evaluation.sides import TopologySides, chosen_measures, topology_sides
+from connectome_gnn.slices import slices
 
 __all__ = ["Comparison"]
 
@@ -207,9 +208,7 @@ class Comparison:
         return np.concatenate([values.mean(1).astype(dtype) for _, values in self.generated_batches(edges)])
 
     def _slices(self, n_people: int) -> Iterator[slice]:
-        size = max(ROWS // self.n_samples, 1)
-        for start in range(0, n_people, size):
-            yield slice(start, min(start + size, n_people))
+        return slices(n_people, max(ROWS // self.n_samples, 1))
 
     # --- what several scores share -----------------------------------------------------------------------------------
 

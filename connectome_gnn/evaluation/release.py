@@ -18,6 +18,7 @@ from connectome_gnn.evaluation.pairing import check_comparable, check_people, ro
 from connectome_gnn.evaluation.reference import COMMON, LEAST_DEVIATION, Reference, modelled
 from connectome_gnn.evaluation.resampling import generator_for, units_of_rows
 from connectome_gnn.progress import progress
+from connectome_gnn.slices import slices
 
 __all__ = ["Neighbours", "People", "Release"]
 
@@ -184,8 +185,7 @@ class People:
         """The other training people, and the other held-out people, closest to everybody."""
         parts = []
         with progress("Distances between people", total=len(self)) as advance:
-            for start in range(0, len(self), ROWS):
-                rows = slice(start, min(start + ROWS, len(self)))
+            for rows in slices(len(self), ROWS):
                 squared = self.squared_distances(self.records[rows])
                 squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = np.inf
                 parts.append(self.closest(self.records[rows], squared))

@@ -43,7 +43,7 @@ class FoldModel:
 
     def predicted(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Expected people in the effect space, (N, D), of profile features (N, F)."""
-        design = np.concatenate([values, self.directions.transform(values)], 1) - self.centre
+        design = self.directions.extended(values) - self.centre
         return (design.astype(np.float32) @ self.maps + self.average).astype(np.float32)
 
 
@@ -71,8 +71,7 @@ class ClosedForm:
 
     def design(self, encoded: Encoded) -> NDArray[np.float32]:
         """Centred features (N, F + D') of encoded profiles."""
-        values = self.features.transform(encoded)
-        return (np.concatenate([values, self.directions.transform(values)], 1) - self.centre).astype(np.float32)
+        return (self.directions.extended(self.features.transform(encoded)) - self.centre).astype(np.float32)
 
     def standard_error(self, encoded: Encoded) -> NDArray[np.float32]:
         """How far the deviations of encoded profiles would move with other training people, (N, kept edges), in standard deviations.

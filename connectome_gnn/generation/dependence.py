@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.optimize import isotonic_regression
 
-__all__ = ["Factors", "factors_of_components", "factors_of_people", "strength_beyond"]
+from connectome_gnn.generation.edge_space import signs
+
+__all__ = ["Factors", "factors_of_components", "factors_of_people", "low_rank_draw", "principal_mixtures", "strength_beyond"]
 
 MAX_FACTORS = 300
 LEAST_OWN = 0.02
@@ -93,10 +95,7 @@ def factors_of_people(
     kept = kept[: max(min((len(rows) for rows, _ in folds), default=n) - 1, 0)]
     held_out, mixtures = np.zeros((n, len(kept))), []
     for rows, held in folds:
-        inside, combine = eigh(gram[np.ix_(rows, rows)])
-        top = np.argsort(-inside, kind="stable")[: len(kept)]
-        there = inside[top] > 1e-6 * max(inside[-1], 1e-12)
-        mixtures.append(combine[:, top] * np.where(there, 1 / np.sqrt(np.where(there, inside[top], 1)), 0))
+        mixtures.append(principal_mixtures(gram[np.ix_(rows, rows)], len(kept)))
         held_out[held] = gram[np.ix_(held, rows)] @ mixtures[-1]
     directions = (vectors[:, kept] / np.sqrt(values[kept])).T.astype(np.float32) @ scores
     variance = isotonic_regression((held_out**2).mean(0), increasing=False).x if len(kept) else np.zeros(0)
@@ -104,7 +103,18 @@ def factors_of_people(
     def without(fold: int) -> NDArray[np.float32]:
         return mixtures[fold].T.astype(np.float32) @ scores[folds[fold][0]]
 
-    return Factors(_oriented(directions), variance, held_out, np.diag(gram).copy(), own), without
+    return Factors(directions * signs(directions)[:, None], variance, held_out, np.diag(gram).copy(), own), without
+
+
+def principal_mixtures(gram: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Mixtures (n, most) of people that are their leading principal directions, orthonormal, strongest first, from inner products (n, n).
+
+    Where people have fewer directions, fewer than ``most`` where n is below it, the last columns are 0.
+    """
+    values, vectors = eigh(gram)
+    top = np.argsort(-values, kind="stable")[:most]
+    there = values[top] > 1e-6 * max(values[-1], 1e-12)
+    return vectors[:, top] * np.where(there, 1 / np.sqrt(np.where(there, values[top], 1)), 0)
 
 
 def factors_of_components(
@@ -138,7 +148,33 @@ def factors_of_components(
         above = values > rest * (1 + np.sqrt(ratio)) ** 2
         rest = max((float(size.mean()) - variance[above].sum()) / max(n_edges - above.sum(), 1), 1e-6)
     scores = components @ vectors * np.sqrt(variance / np.maximum(values, 1e-12))
-    return Factors(_oriented((directions / length[:, None]).astype(np.float32)), variance, scores, size, own)
+    directions = (directions / length[:, None]).astype(np.float32)
+    return Factors(directions * signs(directions)[:, None], variance, scores, size, own)
+
+
+def low_rank_draw(
+    n: int,
+    loadings: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    generator: np.random.Generator,
+    own: NDArray[np.floating] | None = None,
+    factors: NDArray[np.floating] | None = None,
+) -> NDArray[np.float32]:
+    """Normal scores (n, E) of mean 0: factors of loadings (Q, E), and every edge's own part of standard deviations ``noise`` (E,).
+
+    Parameters
+    ----------
+    own, factors : (n,) and (n, Q), by what a person's own parts and factors are wider; default 1.
+    """
+    latent = generator.standard_normal((n, len(noise)), dtype=np.float32)
+    scores = generator.standard_normal((n, len(loadings)), dtype=np.float32)
+    latent *= noise
+    if own is not None:
+        latent *= own[:, None].astype(np.float32)
+    if factors is not None:
+        scores *= factors.astype(np.float32)
+    latent += scores @ loadings
+    return latent
 
 
 def strength_beyond(values: NDArray[np.float64], ratio: float, own: float) -> NDArray[np.float64]:
@@ -150,11 +186,3 @@ def strength_beyond(values: NDArray[np.float64], ratio: float, own: float) -> ND
     excess = true - 1
     cosine = (1 - ratio / excess**2) / (1 + ratio / excess)
     return own * np.where(above, cosine * true + 1 - cosine, 1)
-
-
-def _oriented(directions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Signs fixed by each direction's largest entry."""
-    if not len(directions):
-        return directions
-    largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
-    return np.ascontiguousarray(directions * np.where(largest < 0, -1, 1).astype(np.float32))

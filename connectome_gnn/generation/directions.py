@@ -95,6 +95,10 @@ class Directions:
         """Derived features (N, D) of profile features (N, F), mean 0 and variance 1 in training people."""
         return (self._raw(values) - self.mean) / self.deviation
 
+    def extended(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Profile features (N, F) and the derived ones behind them, (N, F + D)."""
+        return np.concatenate([values, self.transform(values)], 1)
+
     def _raw(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         along = values[:, : len(self.weights)] @ self.weights / self.scale
         blocks = [along, np.tanh(along), along**2]

@@ -12,8 +12,9 @@ from scipy.linalg import eigh, qr
 from connectome_gnn.cohort import BATCH, Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint
+from connectome_gnn.slices import slices
 
-__all__ = ["EdgeSpace"]
+__all__ = ["EXACT_PEOPLE", "EdgeSpace", "signs"]
 
 EXACT_PEOPLE = 600
 N_COMPONENTS = 300
@@ -167,7 +168,7 @@ def _all_components(space: EdgeSpace, cohort: Cohort) -> NDArray[np.float32]:
     basis = np.zeros((len(real), int(space.kept.sum())), np.float32)
     for rows, edges in space.standardised(cohort):
         basis += directions[rows].T @ edges
-    return basis * _signs(basis)[:, None]
+    return basis * signs(basis)[:, None]
 
 
 def _iterated(space: EdgeSpace, cohort: Cohort, basis: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -190,12 +191,12 @@ def _leading_components(
         gram += part.T @ part
     strongest = eigh(gram)[1][:, ::-1][:, :n_components]
     components = strongest.T.astype(np.float32) @ basis
-    signs = _signs(components)
-    strongest *= signs
+    sign = signs(components)
+    strongest *= sign
     scores = np.empty((cohort.n_people, len(components)))
-    for start in range(0, len(sketch), BATCH):
-        scores[start : start + BATCH] = sketch[start : start + BATCH] @ strongest
-    return components * signs[:, None], scores
+    for rows in slices(len(sketch), BATCH):
+        scores[rows] = sketch[rows] @ strongest
+    return components * sign[:, None], scores
 
 
 def _orthonormal(sums: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -204,7 +205,7 @@ def _orthonormal(sums: NDArray[np.float32]) -> NDArray[np.float32]:
     return basis
 
 
-def _signs(basis: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Signs (K,) by which each component's largest entry is positive, so that they do not depend on the linear-algebra library."""
+def signs(basis: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Signs (K,) by which each row's largest entry is positive, of components (K, edges): not the linear-algebra library's."""
     largest = np.take_along_axis(basis, np.abs(basis).argmax(1)[:, None], 1)[:, 0]
     return np.where(largest < 0, -1, 1).astype(np.float32)

@@ -19,7 +19,7 @@ from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices, n_regions_of
 from connectome_gnn.generation.edge_space import EdgeSpace
-from connectome_gnn.generation.messages import backbone_neighbours
+from connectome_gnn.generation.messages import backbone_neighbours, pass_messages
 
 __all__ = ["MAPS", "EffectSpace", "MapKind", "MapPrior", "Noise", "combinations", "map_kinds", "step_of", "systems_of"]
 
@@ -127,22 +127,12 @@ def map_kinds(
         shared.append(_unit(joint @ joint.T))
     sent = basis
     for number in range(1, max(STEPS) + 1):
-        sent = _send(sent, step, rows, columns)
+        sent = pass_messages(sent, step.T, kept)  # the other way round, so that products of the results are covariances
         if number in STEPS:
             covariance = (1 - REGIONAL) * _unit(sent.astype(np.float64) @ sent.T.astype(np.float64)) + REGIONAL * np.mean(shared, 0)
             kinds[f"effect maps, {number} step{'s' if number > 1 else ''} of messages"] = MapKind(covariance, OWN)
     kinds["effect maps, faint messages"] = MapKind(covariance, FAINT)
     return kinds
-
-
-def _send(maps: NDArray[np.float32], step: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
-    """S'MS of maps M (D, kept edges): messages the other way round, so that products of the results are covariances."""
-    out = np.empty_like(maps)
-    matrix = np.zeros_like(step)
-    for place, effect in enumerate(maps):
-        matrix[rows, columns] = matrix[columns, rows] = effect
-        out[place] = (step.T @ matrix @ step)[rows, columns]
-    return out
 
 
 def _mean_one(values: NDArray[np.float64]) -> NDArray[np.float64]:

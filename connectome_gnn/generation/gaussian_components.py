@@ -12,6 +12,7 @@ from scipy.linalg import cho_factor, cho_solve, cholesky
 from sklearn.covariance import ledoit_wolf
 
 from connectome_gnn.cohort import Cohort
+from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.likelihood import log_density
 from connectome_gnn.generation.model import ConnectomeModel, TrainingData
@@ -64,9 +65,7 @@ class ClippedGaussian:
 
     def draw(self, deviation: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         """Modelling-scale values (n, E) of new people around deviations (n, E) in standard deviations of an edge."""
-        n = len(deviation)
-        latent = generator.standard_normal((n, len(self.noise)), dtype=np.float32) * self.noise
-        latent += generator.standard_normal((n, len(self.loadings)), dtype=np.float32) @ self.loadings
+        latent = low_rank_draw(len(deviation), self.loadings, self.noise, generator)
         latent += deviation
         values = self.mean + self.std * latent
         return values if self.signed else np.maximum(values, 0)

@@ -28,6 +28,7 @@ from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
 from connectome_gnn.graphs import region_features
 from connectome_gnn.progress import progress
+from connectome_gnn.slices import slices
 
 __all__ = ["ConnectomeGenerator"]
 
@@ -155,16 +156,16 @@ class ConnectomeGenerator(ConnectomeModel):
 
     def _fit_closed_form(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
         """Fit the stack of closed-form paths; what it leaves of the people's components, (n, K)."""
-        backbone = self._backbone()
-        step = step_of(backbone) if self.messages else None
-        effects = EffectSpace.fit(self.space, data.scores, data.cohort, step)
-        kinds = {} if step is None else {"similar regions": similar_profiles(backbone), "the backbone": step}
-        partitions = [data.folds(INNER_FOLDS, self.seed)]
-        if data.cohort.n_people <= FEW_PEOPLE:  # small cohorts: a second partition steadies the weights
-            partitions.append(data.folds(INNER_FOLDS, self.seed + 1))
-        self.closed_form, residual = data.checkpoint.stage(
-            "closed form",
-            lambda: ClosedForm.fit(
+
+        def fit() -> tuple[ClosedForm, NDArray[np.float64]]:
+            backbone = self._backbone()
+            step = step_of(backbone) if self.messages else None
+            effects = EffectSpace.fit(self.space, data.scores, data.cohort, step)
+            kinds = {} if step is None else {"similar regions": similar_profiles(backbone), "the backbone": step}
+            partitions = [data.folds(INNER_FOLDS, self.seed)]
+            if data.cohort.n_people <= FEW_PEOPLE:  # small cohorts: a second partition steadies the weights
+                partitions.append(data.folds(INNER_FOLDS, self.seed + 1))
+            return ClosedForm.fit(
                 data.features,
                 data.values,
                 effects,
@@ -172,10 +173,10 @@ class ConnectomeGenerator(ConnectomeModel):
                 {kind: message_matrix(effects.basis, neighbours, self.space.kept) for kind, neighbours in kinds.items()},
                 map_kinds(effects.basis, self.space.kept, step, systems_of(self.atlas)),
                 advance,
-            ),
-            types=(ClosedForm, Directions, FoldModel),
-            given=(data.features,),
-        )
+            )
+
+        types, given = (ClosedForm, Directions, FoldModel), (data.features,)
+        self.closed_form, residual = data.checkpoint.stage("closed form", fit, types=types, given=given)
         return residual
 
     def _fit_network(
@@ -277,8 +278,7 @@ class ConnectomeGenerator(ConnectomeModel):
         if self.privacy is not None:
             raise ConnectomeError("a model fitted under differential privacy has no standard errors: they would cost privacy of their own")
         error = np.zeros((len(profiles), self.atlas.n_edges), np.float32)
-        for start in range(0, len(profiles), BATCH):
-            rows = slice(start, start + BATCH)
+        for rows in slices(len(profiles), BATCH):
             deviation = self.closed_form.standard_error(self.schema.encode(profiles.iloc[rows]))
             error[rows, self.space.kept] = deviation * self.space.std[self.space.kept]
         return error

@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.marginals import REACH, Marginals, knot_scores
+from connectome_gnn.slices import slices
 
 __all__ = ["fit_marginals", "marginals_from"]
 
@@ -73,7 +74,7 @@ def fit_marginals(cohort: Cohort, seed: int = 0) -> Marginals:
 
     for sign, values in magnitudes(np.unique(np.linspace(0, n_edges - 1, SHAPE_EDGES).astype(np.intp))):
         sides[sign].learn_shapes(values)
-    for edges in _chunks(n_edges, max(CHUNK // len(some), 1)):
+    for edges in slices(n_edges, max(CHUNK // len(some), 1)):
         for sign, values in magnitudes(edges):
             sides[sign].fill(edges, values)
     tables = {sign: side.quantiles(~no_atom, len(some), floor) for sign, side in sides.items()}
@@ -242,8 +243,3 @@ def _interpolated(table: NDArray[np.float64], scores: NDArray[np.float64]) -> ND
     left = position.astype(np.intp)
     low, high = np.take_along_axis(table, left, 1), np.take_along_axis(table, left + 1, 1)
     return low + (position - left) * (high - low)
-
-
-def _chunks(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))

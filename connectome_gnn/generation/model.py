@@ -28,6 +28,7 @@ from connectome_gnn.generation.residual import Multiples, ResidualModel
 from connectome_gnn.generation.spread import Spread, spread_columns
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 from connectome_gnn.progress import progress
+from connectome_gnn.slices import slices
 from connectome_gnn.tables import people_table
 
 __all__ = ["MIN_PEOPLE", "ConnectomeModel", "TrainingData"]
@@ -96,10 +97,8 @@ class ConnectomeModel(ABC):
     holds_training_people = False
 
     def __init__(self, seed: int = 0, *, n_components: int = 300) -> None:
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ConnectomeError(f"expected seed as a whole number from 0 on, got {seed!r}")
-        if not isinstance(n_components, (int, np.integer)) or n_components < 1:
-            raise ConnectomeError(f"expected n_components as a whole number from 1 on, got {n_components!r}")
+        _check_whole("seed", seed, 0)
+        _check_whole("n_components", n_components, 1)
         self.seed, self.n_components = int(seed), int(n_components)
         self._fitted = False
         self._knows_people = True
@@ -154,7 +153,7 @@ class ConnectomeModel(ABC):
     def _fit_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> None:
         """Learn how people differ around the mean; ``residual`` is what :meth:`_fit_mean` returned."""
         explained = np.zeros(int(self.space.kept.sum()))
-        for rows in _row_batches(data.cohort.n_people):
+        for rows in slices(data.cohort.n_people, BATCH):
             explained += (self._deviation(data.cohort.phenotypes.iloc[rows]).astype(np.float64) ** 2).sum(0)
         self.residual = data.checkpoint.stage(
             "residual",
@@ -212,7 +211,7 @@ class ConnectomeModel(ABC):
         """
         table, profiles = self._profiles(phenotypes)
         weights = np.empty((len(table), self.atlas.n_edges), np.float32)
-        for rows in _row_batches(len(table)):
+        for rows in slices(len(table), BATCH):
             weights[rows] = self.scale.inverse(self.space.values(self._deviation(profiles.iloc[rows])))
         return self._cohort(weights, table, "expected")
 
@@ -238,8 +237,7 @@ class ConnectomeModel(ABC):
         """
         if not isinstance(n, (int, np.integer)) or n < 1:
             raise ConnectomeError(f"expected at least one sample a person, got n={n}")
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ConnectomeError(f"expected seed as a whole number from 0 on, got {seed!r}")
+        _check_whole("seed", seed, 0)
         self._check_knows_people()
         table, profiles = self._profiles(phenotypes)
         if counts and self.signed:
@@ -248,7 +246,7 @@ class ConnectomeModel(ABC):
             )
         repeated = np.repeat(np.arange(len(table)), n)
         weights = np.empty((len(repeated), self.atlas.n_edges), np.float32)
-        batches = _row_batches(len(repeated))
+        batches = list(slices(len(repeated), BATCH))
 
         def fill(rows: slice, generator: np.random.Generator) -> None:
             values = self._draw(profiles.iloc[repeated[rows]], generator)
@@ -452,6 +450,11 @@ def _row_keys(table: pd.DataFrame) -> list[str]:
     return [column for column in ("sample", "extrapolated") if column in table]
 
 
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, (int, np.integer)) or value < least:
+        raise ConnectomeError(f"expected {name} as a whole number from {least} on, got {value!r}")
+
+
 def _changes(changes: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[str, list[Any]], int]:
     """Values of each changed phenotype, all of one length, and that length."""
     if not isinstance(changes, Mapping) or not changes:
@@ -469,7 +472,3 @@ def _changes(changes: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[s
                 f"changes to {name!r} have {len(listed_values)} values, others {k}; give as many for each, or one for all"
             )
     return {name: v * (k // len(v)) for name, v in values.items()}, k
-
-
-def _row_batches(n: int) -> list[slice]:
-    return [slice(start, min(start + BATCH, n)) for start in range(0, n, BATCH)]

@@ -16,6 +16,7 @@ from connectome_gnn.generation.decoder import ConnectomeDecoder
 from connectome_gnn.generation.encoder import PhenotypeEncoder
 from connectome_gnn.generation.training import PLAIN, TrainingConfig, train
 from connectome_gnn.phenotypes import Encoded
+from connectome_gnn.slices import slices
 
 __all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "component_gate", "cross_fit"]
 
@@ -123,9 +124,7 @@ class ConnectomeNetwork(nn.Module):
         """Components (N, K) in their own units for encoded profiles."""
         self.eval()
         values, missing = _tensors(encoded)
-        parts = [
-            self(values[start : start + batch_size], missing[start : start + batch_size]) for start in range(0, len(values), batch_size)
-        ]
+        parts = [self(values[rows], missing[rows]) for rows in slices(len(values), batch_size)]
         return (torch.cat(parts) * self.unit).double().numpy()
 
 

@@ -109,7 +109,7 @@ class Paths:
             "banded ridge, one strength": system.solve(scale, shared=True)[0],
         }
         directions = Directions.fit(features, values, banded, np.sqrt(np.maximum(error, 1e-12)))
-        extended = np.concatenate([values, directions.transform(values)], 1)
+        extended = directions.extended(values)
         n_derived = extended.shape[1] - values.shape[1]
         wide = Statistics.of(extended, scores[:, :k])
         regression = wide.regression(rotation, system.total)
@@ -130,4 +130,4 @@ class Paths:
 
     def design(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Centred features (n, F + D') of profile features (n, F)."""
-        return np.concatenate([values, self.directions.transform(values)], 1) - self.centre
+        return self.directions.extended(values) - self.centre

@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import gamma
 
 from connectome_gnn.edges import FISHER_CLIP
+from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.marginal_fit import marginals_from
 from connectome_gnn.generation.normative import log_distance
@@ -77,8 +78,7 @@ def private_residual(space: EdgeSpace, loadings: NDArray[np.float64], explained:
 def _extremeness(residual: ResidualModel) -> NDArray[np.float64]:
     """Mean and standard deviation of the logarithm of the distance of people as the model itself draws them."""
     generator = np.random.default_rng(0)
-    away = generator.standard_normal((DRAWS, len(residual.noise)), dtype=np.float32) * residual.noise
-    away += generator.standard_normal((DRAWS, len(residual.loadings)), dtype=np.float32) @ residual.loadings
+    away = low_rank_draw(DRAWS, residual.loadings, residual.noise, generator)
     spread = residual.deviations()
     logs = log_distance(residual, np.divide(away, spread, out=np.zeros_like(away), where=spread > 0))
     return np.array([logs.mean(), max(logs.std(), 1e-6)])

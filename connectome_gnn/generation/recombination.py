@@ -18,11 +18,13 @@ from scipy.linalg import eigh
 
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.generation.dependence import principal_mixtures
+from connectome_gnn.generation.edge_space import EXACT_PEOPLE
 from connectome_gnn.generation.remainder_noise import CALIBRATION, RegionNoise, RemainderNoise, SeriesNoise
+from connectome_gnn.slices import slices
 
 __all__ = ["EVERYTHING", "SAMPLING_RIVALS", "Patterns", "PeopleSampler", "Recipe", "mixing_weights"]
 
-EXACT_PEOPLE = 600
 MOST_PATTERNS = 200
 FOLDS = 5
 POWER_ITERATIONS = 3
@@ -226,8 +228,8 @@ def mixing_weights(
 def _gram(residual: NDArray[np.float32]) -> NDArray[np.float64]:
     """Inner products (n, n) of rows, summed in float64 over blocks of edges."""
     gram = np.zeros((len(residual), len(residual)))
-    for start in range(0, residual.shape[1], 4096):
-        block = residual[:, start : start + 4096]
+    for edges in slices(residual.shape[1], 4096):
+        block = residual[:, edges]
         gram += block @ block.T
     return gram
 
@@ -239,11 +241,10 @@ def _held_out(gram: NDArray[np.float64], number: int, seed: int) -> NDArray[np.f
     squares, count = np.zeros(number), np.zeros(number)
     for f in range(FOLDS):
         held, others = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
-        values, vectors = eigh(gram[np.ix_(others, others)])
-        kept = np.flatnonzero(values > LEAST * values[-1])[::-1][:number]
-        along = gram[np.ix_(held, others)] @ (vectors[:, kept] / np.sqrt(values[kept]))
-        squares[: len(kept)] += (along**2).sum(0)
-        count[: len(kept)] += len(held)
+        mixtures = principal_mixtures(gram[np.ix_(others, others)], number)
+        kept = int(mixtures.any(0).sum())
+        squares[:kept] += ((gram[np.ix_(held, others)] @ mixtures[:, :kept]) ** 2).sum(0)
+        count[:kept] += len(held)
     return np.divide(squares, count, out=np.zeros(number), where=count > 0)
 
 

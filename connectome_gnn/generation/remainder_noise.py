@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome_gnn.edges import FISHER_CLIP, edge_indices, n_regions_of, to_matrices
+from connectome_gnn.slices import slices
 
 __all__ = ["RegionNoise", "RemainderNoise", "SeriesNoise"]
 
@@ -73,9 +74,8 @@ class RegionNoise:
             size = (self.profiles**2).sum(0)
             unit = np.sqrt((1 - self.own) / np.maximum(size[rows] + size[columns], 1e-12))
             noise *= np.float32(np.sqrt(self.own))
-            for start in range(0, len(patterns), AT_ONCE):
-                some = slice(start, min(start + AT_ONCE, len(patterns)))
-                own = generator.standard_normal((some.stop - start, self.profiles.shape[1], len(self.profiles)), dtype=np.float32)
+            for some in slices(len(patterns), AT_ONCE):
+                own = generator.standard_normal((some.stop - some.start, self.profiles.shape[1], len(self.profiles)), dtype=np.float32)
                 spread = (own @ self.profiles).reshape(len(own), -1)
                 part = spread.take(upper, axis=1)
                 part += spread.take(lower, axis=1)
@@ -136,8 +136,7 @@ class SeriesNoise:
         upper = rows * n_regions + columns
         root, inverse, both = self._roots
         mean = np.tanh(self.centre)
-        for start in range(0, len(patterns), AT_ONCE):
-            some = slice(start, min(start + AT_ONCE, len(patterns)))
+        for some in slices(len(patterns), AT_ONCE):
             changed = np.tanh(self.centre + self.unit * patterns[some]) - mean
             half = np.zeros((len(changed), n_regions * n_regions), np.float32)
             half[:, upper] = changed

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.censoring import draw_factors, draw_within
-from connectome_gnn.generation.dependence import Factors, Folds, factors_of_components, factors_of_people
+from connectome_gnn.generation.dependence import Factors, Folds, factors_of_components, factors_of_people, low_rank_draw
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE, EdgeSpace
 from connectome_gnn.generation.marginal_fit import fit_marginals
 from connectome_gnn.generation.marginals import Marginals
@@ -58,16 +58,6 @@ class ResidualModel:
     noise: NDArray[np.float32]
     spread: Spread
     extremeness: NDArray[np.float64] = field(default_factory=lambda: np.array([0.0, 1.0]))
-
-    @property
-    def zeros(self) -> NDArray[np.float32]:
-        """(E,) share of people without the edge."""
-        return self.marginals.zeros
-
-    @property
-    def quantiles(self) -> NDArray[np.float32]:
-        """(E, G) values at the marginals' knots."""
-        return self.marginals.quantiles
 
     @classmethod
     def fit(
@@ -149,14 +139,7 @@ class ResidualModel:
         self, deviation: NDArray[np.float32], kept: NDArray[np.bool_], generator: np.random.Generator, multiples: Multiples = None
     ) -> NDArray[np.float32]:
         """Modelling-scale values (n, E) of new people around deviations (n, kept edges) in standard deviations."""
-        n = len(deviation)
-        latent = generator.standard_normal((n, len(self.noise)), dtype=np.float32)
-        scores = generator.standard_normal((n, len(self.loadings)), dtype=np.float32)
-        latent *= self.noise
-        if multiples is not None:
-            latent *= multiples[0][:, None].astype(np.float32)
-            scores *= multiples[1].astype(np.float32)
-        latent += scores @ self.loadings
+        latent = low_rank_draw(len(deviation), self.loadings, self.noise, generator, *(multiples or ()))
         latent += self.mean(deviation, kept)
         return self.marginals.values(latent)
 
@@ -218,7 +201,8 @@ class ResidualModel:
         if absent.any() and len(self.loadings):
             for _ in range(rounds):
                 factors = draw_factors(away, self.loadings, self.noise, generator, *(multiples or ()))
-                self._redraw(away, absent, mean, factors, generator, multiples)
+                own = self.noise[None] if multiples is None else multiples[0][:, None] * self.noise
+                self._redraw(away, absent, mean, factors, own, generator)
         return away
 
     def _known(
@@ -230,12 +214,7 @@ class ResidualModel:
         away -= mean
         away[:, self.noise == 0] = 0
         absent &= self.noise > 0
-        people, edges = np.nonzero(absent)
-        if len(people):
-            centre = mean[people, edges].astype(np.float64)
-            low, high = self.marginals.thresholds[:, edges]
-            spread = np.broadcast_to(self.deviations(multiples), away.shape)[people, edges].astype(np.float64)
-            away[people, edges] = draw_within(np.zeros(len(people)), spread, low - centre, high - centre, generator)
+        self._redraw(away, absent, mean, None, self.deviations(multiples), generator)
         return away, absent
 
     def _redraw(
@@ -243,19 +222,19 @@ class ResidualModel:
         away: NDArray[np.float32],
         absent: NDArray[np.bool_],
         mean: NDArray[np.float32],
-        factors: NDArray[np.float32],
+        factors: NDArray[np.float32] | None,
+        spread: NDArray[np.floating],
         generator: np.random.Generator,
-        multiples: Multiples,
     ) -> None:
-        """Draw absent edges' scores anew, given factors (n, Q); in place."""
+        """Draw absent edges' scores, of standard deviations ``spread`` (1 or n, E) around what factors (n, Q), if any, say; in place."""
         people, edges = np.nonzero(absent)
-        shared = (factors @ self.loadings)[people, edges].astype(np.float64)
+        if not len(people):
+            return
+        shared = np.zeros(len(people)) if factors is None else (factors @ self.loadings)[people, edges].astype(np.float64)
         centre = mean[people, edges].astype(np.float64)
         low, high = self.marginals.thresholds[:, edges]
-        spread = self.noise[edges].astype(np.float64)
-        if multiples is not None:
-            spread = spread * multiples[0][people]
-        away[people, edges] = draw_within(shared, spread, low - centre, high - centre, generator)
+        wide = np.broadcast_to(spread, away.shape)[people, edges].astype(np.float64)
+        away[people, edges] = draw_within(shared, wide, low - centre, high - centre, generator)
 
 
 def _independent(
@@ -321,7 +300,7 @@ def _learn_exactly(
                 others = _with(model, replace(found, directions=without(fold)), left)
                 some = away[held]
                 factors = draw_factors(some, others.loadings, others.noise, generator)
-                others._redraw(some, absent[held], mean[held], factors, generator, None)
+                others._redraw(some, absent[held], mean[held], factors, others.noise[None], generator)
                 away[held] = some
         model = _with(model, found, left)
         found, without = factors_of_people(away / _units(model, left), _own(model, left), folds)

@@ -46,13 +46,13 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
     closed = model.closed_form
     arrays = {f"space.{name}": getattr(model.space, name) for name in SPACE}
     arrays |= {f"residual.{name}": array for name, array in model.residual.arrays().items()}
-    arrays |= {f"directions.{name}": getattr(closed.directions, name) for name in DIRECTIONS}
+    arrays |= _arrays_of(closed.directions, "directions.")
     folds: list[list[dict[str, Any]]] = []
     for partition, members in enumerate(closed.without):
         folds.append([])
         for number, fold in enumerate(members):
             prefix = f"without{partition}.{number}."
-            arrays |= {f"{prefix}{name}": getattr(fold.directions, name) for name in DIRECTIONS}
+            arrays |= _arrays_of(fold.directions, prefix)
             arrays |= {f"{prefix}centre": fold.centre, f"{prefix}average": fold.average, f"{prefix}maps": fold.maps}
             folds[-1].append(_kind_of(fold.directions))
     arrays |= {"features.mean": closed.features.mean, "features.scale": closed.features.scale}
@@ -184,8 +184,7 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
         task = model._task(arrays["unit"])
         for number in range(record["members"]):
             member = ConnectomeNetwork(task, model.network)
-            prefix = f"member{number}."
-            member.load_state_dict({name[len(prefix) :]: torch.from_numpy(a) for name, a in arrays.items() if name.startswith(prefix)})
+            member.load_state_dict({name: torch.from_numpy(array) for name, array in _part(arrays, f"member{number}.").items()})
             model.members.append(member.eval())
     model._fitted = True
     return model
@@ -193,6 +192,10 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _arrays_of(directions: Directions, prefix: str) -> dict[str, np.ndarray]:
+    return {prefix + name: getattr(directions, name) for name in DIRECTIONS}
 
 
 def _kind_of(directions: Directions) -> dict[str, Any]:

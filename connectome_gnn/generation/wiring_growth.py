@@ -11,7 +11,7 @@ from connectome_gnn.evaluation.wiring_energy import length_distances, nodal_dist
 from connectome_gnn.topology.clustering import clustering
 from connectome_gnn.topology.streams import new_stream, uniform
 
-__all__ = ["Wiring", "energies", "grow", "matching_index"]
+__all__ = ["Wiring", "energies", "grow"]
 
 EPSILON = 1e-6
 """Added to every matching index, so that regions without a common neighbour may be joined (Betzel et al. 2016)."""
@@ -20,36 +20,13 @@ LEAST_DISTANCE = 1.0  # mm: regions at one place are not infinitely likely to be
 STEADY = 1e-6
 
 
-def matching_index(adjacency: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Share of common neighbours among two regions' neighbours, each other left out: ``2 |N_i & N_j| / (|N_i \\ j| + |N_j \\ i|)``.
-
-    Parameters
-    ----------
-    adjacency : (R, R) symmetric, without self-loops.
-
-    Returns
-    -------
-    matching : (R, R) in [0, 1], 0 for regions without other neighbours and on the diagonal. Equals bctpy ``matching_ind``.
-
-    References
-    ----------
-    Hilgetag et al. 2002, Philos. Trans. R. Soc. B 357:7.
-    """
-    joined = adjacency.astype(np.float64)
-    degree = joined.sum(0)
-    total = degree[:, None] + degree - 2 * joined
-    matching = np.divide(2 * joined @ joined, total, out=np.zeros_like(joined), where=total > 0)
-    np.fill_diagonal(matching, 0)
-    return matching
-
-
 def grow(
     distances: NDArray[np.float64], eta: float, gamma: float, n_edges: int, seed: int, start: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Add edges one by one, each drawn with a chance proportional to ``distance**eta * (matching index + 1e-6)**gamma``.
 
-    The matching index is that of the network as it has grown so far. An edge changes the matching index of its own two regions with
-    others only, so a step costs 2 R operations.
+    The matching index (:func:`connectome_gnn.topology.matching_index`) is that of the network as it has grown so far. An edge
+    changes the matching index of its own two regions with others only, so a step costs 2 R operations.
 
     Parameters
     ----------

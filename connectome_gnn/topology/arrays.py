@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from connectome_gnn.edges import edge_indices, n_edges_of, n_regions_of
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.progress import progress
+from connectome_gnn.slices import slices
 from connectome_gnn.topology.survey import computed_as, is_symmetric, rounding
 
 __all__ = ["Graphs", "as_array", "as_distances", "as_graphs", "as_partition", "map_graphs", "person_seeds", "tasks"]
@@ -248,7 +249,7 @@ def tasks(n: int, n_jobs: int, most: int | None = None, *, split: bool = True) -
         size = min(size, most)
     if not isinstance(backend, (ThreadingBackend, SequentialBackend)):
         size = max(size, PEOPLE_PER_TASK)
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    return list(slices(n, size))
 
 
 def person_seeds(seed: int, n: int, first: int = 0) -> NDArray[np.int64]:

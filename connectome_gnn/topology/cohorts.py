@@ -12,6 +12,7 @@ from joblib.parallel import SequentialBackend, ThreadingBackend, get_active_back
 from numba import njit
 from numpy.typing import NDArray
 
+from connectome_gnn.slices import slices
 from connectome_gnn.topology.arrays import Graphs, tasks
 from connectome_gnn.topology.lanes import add, fill, lane_count, least, load, store, subtract, total
 from connectome_gnn.topology.survey import rounding, survey
@@ -71,8 +72,7 @@ def map_cohort(
 
 
 def _fill(graphs: Graphs, kernel: Callable[..., None], filled: list[NDArray], args: tuple[Any, ...], size: int) -> list[NDArray]:
-    for start in range(0, graphs.n, size):
-        rows = slice(start, min(start + size, graphs.n))
+    for rows in slices(graphs.n, size):
         kernel(as_vectors(graphs.take(rows)), graphs.n_regions, *(one[rows] for one in filled), *args)
     return filled
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from connectome_gnn.edges import edge_indices
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.slices import slices
 from connectome_gnn.topology.arrays import Graphs
 
 __all__ = ["TORCH_MEASURES", "as_device", "measure_dense"]
@@ -58,10 +59,7 @@ def measure_dense(graphs: Graphs, names: Sequence[str], given: Mapping[str, Any]
     values : by name, (N,), (N, R) or (N, E), in the graphs' precision; degree as int64.
     """
     size = max(NUMBERS_AT_ONCE // graphs.n_regions**2, 1)
-    batches = [
-        _batch(graphs.take(rows), names, _rows(given, rows), device)
-        for rows in (slice(start, min(start + size, graphs.n)) for start in range(0, graphs.n, size))
-    ]
+    batches = [_batch(graphs.take(rows), names, _rows(given, rows), device) for rows in slices(graphs.n, size)]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in names}
 
 
