@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from connectome_gnn.atlas import Atlas
+    from connectome_gnn.attribution import Attribution, attribute, compare_maps, effect_map, trajectory
     from connectome_gnn.cohort import Cohort
+    from connectome_gnn.constrained import (
+        ConnectomeConstrainedNetwork,
+        ConnectomeLinear,
+        ConnectomeRecurrent,
+        evaluate_constraints,
+        prune_by_wiring_cost,
+        wiring_cost,
+    )
     from connectome_gnn.edges import Scale
     from connectome_gnn.errors import ConnectomeError, ConnectomeWarning, ExtrapolationWarning, PhenotypeWarning, PrivacyWarning
     from connectome_gnn.evaluation import (
@@ -36,10 +45,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Atlas": "atlas",
+    "Attribution": "attribution",
     "AugmentationStudy": "evaluation",
     "Cohort": "cohort",
+    "ConnectomeConstrainedNetwork": "constrained",
     "ConnectomeError": "errors",
     "ConnectomeGenerator": "generation.generator",
+    "ConnectomeLinear": "constrained",
+    "ConnectomeRecurrent": "constrained",
     "ConnectomeWarning": "errors",
     "DifferentialPrivacy": "generation.privacy",
     "Evaluation": "evaluation",
@@ -47,29 +60,40 @@ _HOMES = {
     "Phenotype": "phenotypes",
     "PhenotypeSchema": "phenotypes",
     "PhenotypeWarning": "errors",
-    "PrivacyWarning": "errors",
     "PrivacyReport": "evaluation",
+    "PrivacyWarning": "errors",
     "Scale": "edges",
     "TrainingConfig": "generation.training",
+    "attribute": "attribution",
     "augmentation_study": "evaluation",
+    "compare_maps": "attribution",
     "convert_cohort": "readers",
+    "effect_map": "attribution",
     "evaluate": "evaluation",
+    "evaluate_constraints": "constrained",
     "noise_ceiling": "evaluation",
     "privacy_report": "evaluation",
+    "prune_by_wiring_cost": "constrained",
     "read_cohort": "readers",
     "read_ukb_phenotypes": "readers",
     "register_score": "evaluation",
     "simulate_cohort": "simulate",
     "train_on_generated": "evaluation",
+    "trajectory": "attribution",
     "unregister_score": "evaluation",
+    "wiring_cost": "constrained",
 }
 
 __all__ = [
     "Atlas",
+    "Attribution",
     "AugmentationStudy",
     "Cohort",
+    "ConnectomeConstrainedNetwork",
     "ConnectomeError",
     "ConnectomeGenerator",
+    "ConnectomeLinear",
+    "ConnectomeRecurrent",
     "ConnectomeWarning",
     "DifferentialPrivacy",
     "Evaluation",
@@ -81,24 +105,31 @@ __all__ = [
     "PrivacyWarning",
     "Scale",
     "TrainingConfig",
+    "attribute",
     "augmentation_study",
+    "compare_maps",
     "convert_cohort",
+    "effect_map",
     "evaluate",
+    "evaluate_constraints",
     "noise_ceiling",
     "privacy_report",
+    "prune_by_wiring_cost",
     "read_cohort",
     "read_ukb_phenotypes",
     "register_score",
     "simulate_cohort",
     "train_on_generated",
+    "trajectory",
     "unregister_score",
+    "wiring_cost",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(f"connectome_gnn.{_HOMES[name]}"), name)
-    elif name in ("evaluation", "generation", "readers", "simulate", "topology"):
+    elif name in ("attribution", "constrained", "evaluation", "generation", "readers", "simulate", "topology"):
         value = import_module(f"connectome_gnn.{name}")
     else:
         raise AttributeError(f"module 'connectome_gnn' has no attribute {name!r}")

@@ -67,7 +67,11 @@ class PhenotypeEncoder(nn.Module):
         if self.training and self.group_dropout > 0:
             dropped = torch.rand(len(values), int(self.group_of.max()) + 1, device=values.device) < self.group_dropout
             missing = missing | dropped[:, self.group_of]
-        first = self.mix(self.tokens(values, missing).flatten(1))
+        return self.context(self.tokens(values, missing))
+
+    def context(self, tokens: Tensor) -> Tensor:
+        """Context (B, width) of tokens (B, P, token_width)."""
+        first = self.mix(tokens.flatten(1))
         context = first
         for cross in self.crosses:
             context = context + first * cross(context)
