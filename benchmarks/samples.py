@@ -1,12 +1,14 @@
-"""Can generated people be told from real held-out people, and what do they give away? Our samplers and other ways to draw, side by side.
+"""Can generated people be told from real held-out people, and what do they give away? Ours, other ways to draw, and other models.
 
-python benchmarks/samples.py [--cohorts NAME ...] [--seeds N] [--small] [--rivals fast|all|none] [--shadows N]
+python benchmarks/samples.py [--quick] [--cohorts NAME ...] [--seeds N] [--rivals slow|fast|none] [--shadows N] [--no-speed]
 
-One generator is fitted to each part of a cohort; its residuals are then drawn in every way, so that nothing differs but the drawing. Other
-models (``--rivals``) are fitted and drawn as they are, on the first split. Real cohorts need CONNECTOME_GNN_DATA. Splits: 80 % of the
-people to fit and 20 % held out, for each seed; and halves, which are harder: fewer to learn from, more to judge by. ``--small`` takes small
-simulated cohorts, one split and no intervals, to see that everything works. What is not measured again keeps its place in
-results/samples.json.
+One generator is fitted to each part of a cohort; its residuals are then drawn in every way, so that nothing differs but the drawing. Rival
+models are fitted and drawn as they are: those that know the mean alone get the same low-rank Gaussian copula as ours. Samples drawn by a
+recipe have no density of their own and so no log-likelihood: it is the copula's. 80 % of the people to fit and 20 % held out, for each
+seed; other ways to draw, slow rivals and shadow models on the first seed alone. Of more than 250 held-out people 250 are judged. Then
+people a second at 200 regions, for one and for two threads. Real cohorts need CONNECTOME_GNN_DATA. ``--quick`` takes small simulated
+cohorts, one split and no intervals, to see that everything works, and prints without writing. A cohort that is done is written at once;
+what is not measured again keeps its place in results/samples.json.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +28,51 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn import Cohort, ConnectomeError, ConnectomeGenerator, ConnectomeWarning, evaluate, privacy_report, simulate_cohort
-from connectome_gnn.generation.comparison import GENERATOR, default_models
-from connectome_gnn.generation.model import TrainingData
+from connectome_gnn.generation import model as model_room
+from connectome_gnn.generation.model import ConnectomeModel, TrainingData
 from connectome_gnn.generation.people_sampler import learn_sampler
 from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler
 from connectome_gnn.generation.recombination import SAMPLING_RIVALS, PeopleSampler, Recipe
+from connectome_gnn.generation.rivals import ALL_RIVALS
 
 REAL = ("lemon", "ucl_parkinson", "corr_kki")
 SIMULATED: dict[str, dict[str, Any]] = {
-    "simulated counts": {"n_people": 1000, "n_regions": 64, "n_phenotypes": 40, "seed": 21},
+    "simulated, 500 people": {"n_people": 625, "n_regions": 64, "n_phenotypes": 40, "seed": 21},
     "simulated correlations": {"n_people": 500, "n_regions": 64, "n_phenotypes": 20, "seed": 22, "measure": "pearson"},
+    "simulated, 3,000 people": {"n_people": 3750, "n_regions": 64, "n_phenotypes": 40, "seed": 23},
+}
+SPEED: dict[str, dict[str, Any]] = {
+    "counts": {"n_people": 600, "n_regions": 200, "n_phenotypes": 20, "seed": 24},
+    "correlations": {"n_people": 600, "n_regions": 200, "n_phenotypes": 20, "seed": 25, "measure": "pearson"},
 }
 SAMPLES = 5
-PEOPLE = ("two_sample_auc_components", "two_sample_auc_topology", "spread_ratio", "edge_covariance_r", "zeros_difference", "coverage_90")
-PRIVACY = ("closest_record_share", "authenticity", "membership_auc_distance", "membership_auc_shadow", "reidentification_top1")
-COPULA = "factor copula (the model of log_prob)"
-OURS = {"auto": "ours", "gaussian": "ours, no training people held", "recombined": "recombination alone"}
+FIRST_SEED = 20
+MOST_JUDGED = 250
+PEOPLE_DRAWN = 2048
+PEOPLE = (
+    "two_sample_auc_components",
+    "two_sample_auc_topology",
+    "spread_ratio",
+    "edge_covariance_r",
+    "zeros_difference",
+    "coverage_90",
+    "ks_edges",
+    "log_likelihood",
+)
+PRIVACY = (
+    "closest_record_share",
+    "nearest_neighbour_distance_ratio",
+    "authenticity",
+    "membership_auc_distance",
+    "membership_auc_likelihood",
+    "membership_auc_shadow",
+    "reidentification_top1",
+)
+COPULA = "ours: factor copula"
+OURS: dict[str, Sampler] = {f'ours: "{sampler}"': sampler for sampler in SAMPLERS}
+SAME = "three people recombined"
+"""The recipe of ``"recombined"``, which is not drawn twice."""
+FAST, SLOW = ("Gaussian on components", "kernel ridge"), ("flow matching", "conditional VAE")
 
 
 class _Drawing(ConnectomeGenerator):
@@ -71,118 +102,172 @@ class _Drawing(ConnectomeGenerator):
 def main() -> None:
     """Measure, write results/samples.json, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cohorts", nargs="+", choices=[*SIMULATED, *REAL], default=[*SIMULATED, *REAL])
+    parser.add_argument("--cohorts", nargs="*", choices=[*SIMULATED, *REAL], default=[*REAL, *SIMULATED])
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--rivals", choices=("fast", "all", "none"), default="fast")
-    parser.add_argument("--shadows", type=int, default=0, help="generators fitted for the shadow-model attack on ours; 0 for none")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rivals", choices=("slow", "fast", "none"), default="slow")
+    parser.add_argument("--shadows", type=int, default=0, help='generators fitted for the shadow-model attack on "gaussian"; 0 for none')
+    parser.add_argument("--no-speed", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConnectomeWarning)
-    record = {key: value for key, value in harness.known("samples").items() if key != "machine"}
-    for name in options.cohorts:
-        cohort = _cohort(name, options.small)
+    record: dict[str, Any] = {"cohorts": {}, "speed": {}}
+    if not options.quick:
+        record |= {key: value for key, value in harness.known("samples").items() if key in record}
+    names = [name for name in options.cohorts if not options.quick or name in list(SIMULATED)[:2]]
+    for name in names:
+        cohort = _cohort(name, options.quick)
         if cohort is None:
             continue
-        splits = [(0.8, seed) for seed in range(1 if options.small else options.seeds)] + ([] if options.small else [(0.5, 0)])
-        print(f"{name}: {cohort.n_people} people", file=sys.stderr, flush=True)
-        record[name] = [
-            of_split(cohort, share, seed, "none" if place else options.rivals, 0 if place else options.shadows, 0 if options.small else 500)
-            for place, (share, seed) in enumerate(splits)
-        ]
-        harness.write("samples", record)
+        _say(f"{name}: {cohort.n_people} people")
+        splits = []
+        for place in range(1 if options.quick else options.seeds):
+            rivals = () if options.rivals == "none" else FAST if options.rivals == "fast" or place else FAST + SLOW
+            drawings = SAMPLING_RIVALS if place == 0 else {}
+            splits.append(of_split(cohort, FIRST_SEED + place, rivals, drawings, 0 if place else options.shadows))
+            record["cohorts"][name] = splits
+            _write(record, options.quick)
+    if not options.no_speed:
+        for kind, arguments in SPEED.items():
+            record["speed"][kind] = speed(simulate_cohort(**(arguments | ({"n_people": 60, "n_regions": 30} if options.quick else {}))))
+            _write(record, options.quick)
     print(summary(record))
 
 
-def of_split(cohort: Cohort, share: float, seed: int, rivals: str, shadows: int, n_bootstrap: int) -> dict[str, Any]:
+def of_split(
+    cohort: Cohort, seed: int, rivals: Sequence[str] = (), drawings: Mapping[str, Recipe] | None = None, shadows: int = 0
+) -> dict[str, Any]:
     """Scores of every way to draw people, for one split of a cohort."""
-    train, test = cohort.split(share, seed=seed)
-    model = _Drawing(seed=seed, network=None).fit(train)
+    train, test = cohort.split(0.8, seed=seed)
+    if test.n_people > MOST_JUDGED:
+        test = test.take(np.sort(np.random.default_rng(seed).choice(test.n_people, MOST_JUDGED, replace=False)))
     table: dict[str, Any] = {}
 
-    def add(name: str, drawing: Any, **more: Any) -> None:
-        start = time.perf_counter()
+    def add(name: str, drawing: ConnectomeModel, fitted: float, *, density: bool, **more: Any) -> None:
         people = drawing.sample(test.phenotypes, n=SAMPLES, seed=1)
-        rate = len(people) / (time.perf_counter() - start)
-        scores = evaluate(people, test, reference=train, parts=list(PEOPLE), n_bootstrap=n_bootstrap, n_permutations=0, n_jobs=1)
-        attacked: dict[str, Any] = {}
-        if name == OURS["auto"] and shadows:
-            attacked = {"make_generator": lambda s: ConnectomeGenerator(seed=s, network=None), "n_shadows": shadows}
-        leaks = privacy_report(people, train, test, n_bootstrap=n_bootstrap, **attacked).to_dict()
-        table[name] = {**scores.to_dict(), **{score: leaks[score] for score in PRIVACY}, "people_a_second": rate, **more}
-        print(f"  {share} {seed} {name}", file=sys.stderr, flush=True)
+        log_prob = drawing.log_prob if density else None
+        scores = evaluate(people, test, reference=train, parts=list(PEOPLE), log_prob=log_prob, n_bootstrap=0, n_permutations=0, n_jobs=2)
+        attacked: dict[str, Any] = {"log_prob": log_prob} if name == COPULA else {}
+        if shadows and OURS.get(name) == "gaussian":
+            attacked |= {"make_generator": lambda s: ConnectomeGenerator(s, network=None, sampler="gaussian"), "n_shadows": shadows}
+        leaks = privacy_report(people, train, test, n_bootstrap=0, **attacked).to_dict()
+        table[name] = {
+            **{score: _plain(scores.to_dict()[score], "value", "real_vs_real") for score in PEOPLE},
+            **{score: _plain(leaks[score], "value", "null") for score in PRIVACY},
+            "seconds_to_fit": fitted,
+            **more,
+        }
+        _say(f"  {seed} {name}")
 
-    add(COPULA, model, holds_training_people=False)
-    ways: dict[str, Sampler | Recipe] = {OURS[sampler]: sampler for sampler in SAMPLERS} | SAMPLING_RIVALS
+    start = time.perf_counter()
+    model = _Drawing(seed=seed, network=None).fit(train)
+    add(COPULA, model, time.perf_counter() - start, density=True, holds_training_people=False)
+    ways: dict[str, Sampler | Recipe] = {**OURS, **{name: recipe for name, recipe in (drawings or {}).items() if name != SAME}}
     for name, how in ways.items():
-        if name == "three people recombined":  # the recipe of "recombination alone"
-            continue
+        start = time.perf_counter()
         choice = model.after(how)
-        chosen = choice[choice["chosen"]].iloc[0].to_dict()
-        recipe = {key: value.item() if isinstance(value, np.generic) else value for key, value in chosen.items()}
+        recipe = {key: _json(value) for key, value in choice[choice["chosen"]].iloc[0].items()}
         holds = model.people is not None and model.people.holds_training_people
-        add(name, model, holds_training_people=holds, recipe={key: value for key, value in recipe.items() if value == value})
-    if rivals != "none":
-        for name, rival in default_models(seed, rivals).items():
-            if name != GENERATOR:
-                try:
-                    add(name, rival.fit(train), holds_training_people=rival.holds_training_people)
-                except ConnectomeError as error:
-                    print(f"  {name} left out: {error}", file=sys.stderr, flush=True)
-    return {"share": share, "seed": seed, "train": len(train), "test": len(test), "regions": cohort.n_regions, "samplers": table}
+        add(name, model, time.perf_counter() - start, density=False, holds_training_people=holds, recipe=recipe)
+    for name in rivals:
+        start = time.perf_counter()
+        try:
+            rival = ALL_RIVALS[name](seed).fit(train)
+        except ConnectomeError as error:
+            _say(f"  {name} left out: {error}")
+            continue
+        add(name, rival, time.perf_counter() - start, density=True, holds_training_people=rival.holds_training_people)
+    return {"seed": seed, "train": len(train), "test": len(test), "regions": cohort.n_regions, "samplers": table}
+
+
+def speed(cohort: Cohort) -> dict[str, Any]:
+    """People a second of every way to draw, for one and for two threads: the faster of two draws, and the machine's load before it."""
+    model = _Drawing(seed=0, network=None).fit(cohort)
+    series = {"series of 60 points": Recipe(0, 1.0, "series", points=60)} if cohort.signed else {}
+    ways: dict[str, Recipe | None] = {COPULA: None, "full-covariance Gaussian": Recipe(0, 0.0), **series, SAME: SAMPLING_RIVALS[SAME]}
+    table = cohort.phenotypes.iloc[:PEOPLE_DRAWN]
+    n = -(-PEOPLE_DRAWN // len(table))
+    rates: dict[str, Any] = {}
+    most = model_room.MOST_THREADS
+    for name, recipe in ways.items():
+        model.people = None
+        if recipe is not None:
+            model.after(recipe)
+        rates[name] = {}
+        for threads in (1, 2):
+            model_room.MOST_THREADS = threads
+            load, seconds = os.getloadavg()[0], []
+            for _ in range(2):
+                start, own = time.perf_counter(), time.process_time()
+                model.sample(table, n=n, seed=1)
+                seconds.append((time.perf_counter() - start, time.process_time() - own))
+            model_room.MOST_THREADS = most
+            wall, cpu = (n * len(table) / min(some) for some in zip(*seconds, strict=True))
+            rates[name][str(threads)] = {"people_a_second": wall, "people_a_second_of_a_core": cpu, "load_before": load}
+        _say(f"  {cohort.n_regions} regions, {name}: {rates[name]['2']['people_a_second']:,.0f} people a second on two threads")
+    return {"regions": cohort.n_regions, "people": cohort.n_people, "samplers": rates}
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    """The tables in Markdown: means over seeds, an interval where there is one split."""
+    """The tables in Markdown: means over the splits in which a model took part."""
     blocks = []
-    for name, splits in record.items():
-        if name == "machine":
-            continue
-        for share in sorted({split["share"] for split in splits}, reverse=True):
-            some = [split for split in splits if split["share"] == share]
-            fitted, held = some[0]["train"], some[0]["test"]
-            blocks.append(f"{name}: {fitted} people to fit, {held} held out, {len(some)} split(s)\n\n{_table(some)}")
+    for name, splits in record["cohorts"].items():
+        fitted, held = splits[0]["train"], splits[0]["test"]
+        blocks.append(f"{name}: {fitted} people to fit, {held} held out, {len(splits)} split(s)\n\n{_table(splits)}")
+    for kind, of in record["speed"].items():
+        lines = [f"| {kind}, {of['regions']} regions | people a second, 1 thread | 2 threads | a core's own time |", "|---|---|---|---|"]
+        for name, rates in of["samplers"].items():
+            one, two = rates["1"]["people_a_second"], rates["2"]["people_a_second"]
+            lines.append(f"| {name} | {one:,.0f} | {two:,.0f} | {rates['1']['people_a_second_of_a_core']:,.0f} |")
+        blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
 def _table(splits: list[Mapping[str, Any]]) -> str:
-    scores = [score for score in (*PEOPLE, *PRIVACY) if any(_mean(splits, name, score) is not None for name in splits[0]["samplers"])]
-    lines = ["| drawn by | " + " | ".join(scores) + " | holds people | people a second |", "|" + "---|" * (len(scores) + 3)]
-    for name, of in splits[0]["samplers"].items():
-        cells = [_cell(splits, name, score) for score in scores]
-        rate = _average([split["samplers"][name]["people_a_second"] for split in splits if name in split["samplers"]])
-        label = f"**{name}**" if name == OURS["auto"] else name
-        lines.append(f"| {label} | {' | '.join(cells)} | {'yes' if of['holds_training_people'] else 'no'} | {rate:,.0f} |")
+    names = list(splits[0]["samplers"])
+    scores = [score for score in (*PEOPLE, *PRIVACY) if any(_mean(splits, name, score) is not None for name in names)]
+    lines = ["| drawn by | " + " | ".join(scores) + " | holds people |", "|" + "---|" * (len(scores) + 2)]
+    for name in names:
+        cells = [_number(_mean(splits, name, score)) for score in scores]
+        holds = any(split["samplers"][name]["holds_training_people"] for split in splits if name in split["samplers"])
+        label = f"**{name}**" if name.startswith("ours") else name
+        lines.append(f"| {label} | {' | '.join(cells)} | {'yes' if holds else 'no'} |")
     beside = [_number(_mean(splits, COPULA, score, "real_vs_real")) for score in scores]
-    return "\n".join([*lines, "| *real people, halves* | " + " | ".join(beside) + " | | |"])
-
-
-def _cell(splits: list[Mapping[str, Any]], name: str, score: str) -> str:
-    value = _number(_mean(splits, name, score))
-    entry = splits[0]["samplers"][name][score]
-    alone = len([split for split in splits if name in split["samplers"]]) == 1
-    if value and alone and score.startswith("two_sample") and entry.get("low") is not None:
-        return f"{value} ({_number(entry['low'])} to {_number(entry['high'])})"
-    return value
+    return "\n".join([*lines, "| *real people, halves* | " + " | ".join(beside) + " | |"])
 
 
 def _mean(splits: list[Mapping[str, Any]], name: str, score: str, key: str = "value") -> float | None:
     found = [split["samplers"][name][score].get(key) for split in splits if name in split["samplers"]]
     numbers = [number for number in found if number is not None]
-    return _average(numbers) if numbers else None
+    return float(np.mean(numbers)) if numbers else None
 
 
-def _average(numbers: list[float]) -> float:
-    return float(np.mean(numbers))
+def _plain(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: entry.get(key) for key in keys}
+
+
+def _json(value: Any) -> Any:
+    """A plain number or text; None for what is undefined."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if value != value else value
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _write(record: dict[str, Any], quick: bool) -> None:
+    if not quick:
+        harness.write("samples", record)
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
 
 
-def _cohort(name: str, small: bool) -> Cohort | None:
+def _cohort(name: str, quick: bool) -> Cohort | None:
     if name in SIMULATED:
         arguments = SIMULATED[name]
-        return simulate_cohort(**({**arguments, "n_people": 150, "n_regions": 20} if small else arguments))
+        return simulate_cohort(**({**arguments, "n_people": 300, "n_regions": 30} if quick else arguments))
     data = os.environ.get("CONNECTOME_GNN_DATA")
     if not data:
         print(f"{name} skipped: CONNECTOME_GNN_DATA names no folder", file=sys.stderr)

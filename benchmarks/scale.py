@@ -4,8 +4,9 @@ python benchmarks/scale.py [--people 1000 2000 ...] [--regions 84 200 400] [--ph
 
 Every size runs in a process of its own, on a memory-mapped cohort that is written in chunks and deleted again (16 GB for 50,000
 people of 400 regions). What is measured already is not measured again, so that a run may be broken off; ``--again`` forgets it.
-Memory is what the process itself holds (anonymous pages, sampled), beside the kernel's peak, which counts the pages of the cohort's
-file that happen to be cached. A slope is the exponent of a power law, by least squares on logarithms.
+Stages are told apart: decomposition (with everything before it), closed form, network, residual, and drawing 1,000 people.
+Memory is what the process itself holds (anonymous pages, looked at every 5 ms), beside the kernel's peak, which counts the pages of
+files that happen to be cached. A slope is the exponent of a power law, by least squares on logarithms.
 """
 
 from __future__ import annotations
@@ -32,35 +33,36 @@ from connectome_gnn.native import write_rows
 from connectome_gnn.simulated_people import draw_people, leave_gaps
 from connectome_gnn.simulated_traits import choose_traits
 
-PEOPLE = [1000, 2000, 5000, 10_000, 20_000, 50_000]
-REGIONS = [84, 200, 400]
+FULL = {84: [1000, 2000, 5000, 10_000, 20_000, 50_000], 200: [1000, 5000, 20_000], 400: [1000, 5000, 20_000, 50_000]}
+QUICK = {48: [1000, 2000, 4000], 96: [1000]}
+"""Numbers of people, by numbers of regions."""
 MISSING = 0.05
 SPARE = 1.2
 """Free space asked for, in sizes of the cohort's file."""
+SAMPLES = 1000
 WHAT = ("seconds", "megabytes", "megabytes_above_start")
 
 
 def main() -> None:
     """Measure what is missing, write results/scale.json after every size, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--people", nargs="*", type=int, default=PEOPLE)
-    parser.add_argument("--regions", nargs="*", type=int, default=REGIONS)
+    parser.add_argument("--people", nargs="*", type=int, help="default: a choice of 1,000 to 50,000 that depends on the regions")
+    parser.add_argument("--regions", nargs="*", type=int, default=list(FULL))
     parser.add_argument("--phenotypes", type=int, default=40)
     parser.add_argument("--folder", type=Path, help="where cohorts are written for the time being; default the system's temporary folder")
     parser.add_argument("--again", action="store_true", help="measure everything anew")
-    parser.add_argument("--quick", action="store_true", help="three tiny sizes, nothing written")
+    parser.add_argument("--quick", action="store_true", help="four small sizes, nothing written")
     parser.add_argument("--one", nargs=2, metavar=("FOLDER", "PEOPLE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(fitted(Path(options.one[0]), int(options.one[1]))))
         return
-    if options.quick:
-        options.people, options.regions = [700, 1000, 1400], [20]
+    sizes = QUICK if options.quick else {number: options.people or FULL.get(number, FULL[84]) for number in options.regions}
     found = {} if options.again or options.quick else harness.known("scale")
     rows: list[dict[str, Any]] = [row for row in found.get("sizes", []) if row["phenotypes"] == options.phenotypes]
-    for n_regions in options.regions:
+    for n_regions, people in sizes.items():
         done = {row["people"] for row in rows if row["regions"] == n_regions}
-        missing = sorted(set(options.people) - done)
+        missing = sorted(set(people) - done)
         if not missing:
             continue
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="scale-") as folder:
@@ -109,7 +111,7 @@ def write_cohort(folder: Path, n_people: int, n_regions: int, n_phenotypes: int)
 
 
 def fitted(folder: Path, n_people: int) -> dict[str, Any]:
-    """Fit the generator to a folder's first people, in this process."""
+    """Fit the generator to a folder's first people and draw new ones, in this process."""
     warnings.simplefilter("ignore", ConnectomeWarning)
     whole = Cohort.load(folder)
     cohort = Cohort(
@@ -121,27 +123,37 @@ def fitted(folder: Path, n_people: int) -> dict[str, Any]:
         described=whole.described,
         check=False,
     )
-    counter = _Rows(cohort)
-    with _Memory() as memory:
-        start = time.perf_counter()
-        model = ConnectomeGenerator(seed=0).fit(cohort)
-        seconds = time.perf_counter() - start
+    with _Watch(n_people) as watch:
+        model = _Staged(watch).fit(cohort)
+        fit_seconds, readings = watch.seconds, watch.readings
+        watch.stage("sample")
+        model.sample(cohort.phenotypes.iloc[:SAMPLES], seed=0)
+    megabytes = max(stage["megabytes"] for name, stage in watch.stages.items() if name != "sample")
     return {
-        "seconds": seconds,
-        "megabytes": memory.peak / 1e6,
-        "megabytes_above_start": (memory.peak - memory.start) / 1e6,
-        "megabytes_with_cached_file": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "seconds": fit_seconds,
+        "megabytes": megabytes,
+        "megabytes_above_start": megabytes - watch.at_start / 1e6,
+        "megabytes_with_cached_files": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "file_megabytes": 4 * n_people * cohort.n_edges / 1e6,
-        "readings_of_the_file": counter.rows / n_people,
-        "r2": float(model.earned["r2"].drop("message-passing network", errors="ignore").iloc[-1]),
+        "readings_of_the_file": readings,
+        "samples_a_second": min(SAMPLES, n_people) / watch.stages["sample"]["seconds"],
+        "r2": float(model.closed_form.paths["r2"].iloc[-1]),
+        "stages": watch.stages,
     }
 
 
-class _Rows:
-    """Counts the rows that are read of a cohort and of what is taken of it."""
+class _Watch:
+    """Seconds, readings of the cohort and the most memory, stage by stage.
 
-    def __init__(self, cohort: Cohort) -> None:
-        self.rows = 0
+    Memory is this process's anonymous pages, looked at every few milliseconds: pages of files, which the system takes back whenever it
+    needs them, do not count, neither the cohort's nor those of temporary files.
+    """
+
+    def __init__(self, n_people: int) -> None:
+        self.n_people, self.rows = n_people, 0
+        self.stages: dict[str, dict[str, float]] = {}
+
+    def __enter__(self) -> _Watch:
         read = Cohort.read
 
         def counted(part: Cohort, rows: Any) -> Any:
@@ -150,25 +162,64 @@ class _Rows:
             return values
 
         Cohort.read = counted  # type: ignore[method-assign]
-
-
-class _Memory:
-    """The most anonymous memory of this process (bytes) while a block runs: pages of mapped files do not count."""
-
-    def __enter__(self) -> _Memory:
-        self.start = self.peak = _anonymous()
+        self.at_start = self.peak = _anonymous()
         self.over = threading.Event()
-        self.watcher = threading.Thread(target=self._watch, daemon=True)
+        self.watcher = threading.Thread(target=self._look, daemon=True)
         self.watcher.start()
+        self.name, self.since, self.rows_before = "decomposition", time.perf_counter(), 0
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
         self.over.set()
         self.watcher.join()
 
-    def _watch(self) -> None:
-        while not self.over.wait(0.01):
+    def stage(self, name: str) -> None:
+        """From here on it is another stage."""
+        self._close()
+        self.name, self.since, self.rows_before, self.peak = name, time.perf_counter(), self.rows, _anonymous()
+
+    def _close(self) -> None:
+        self.peak = max(self.peak, _anonymous())
+        self.stages[self.name] = {
+            "seconds": time.perf_counter() - self.since,
+            "megabytes": self.peak / 1e6,
+            "readings_of_the_file": (self.rows - self.rows_before) / self.n_people,
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages so far, the one at work included."""
+        return sum(stage["seconds"] for stage in self.stages.values()) + time.perf_counter() - self.since
+
+    @property
+    def readings(self) -> float:
+        """How often the cohort's file has been read so far."""
+        return self.rows / self.n_people
+
+    def _look(self) -> None:
+        while not self.over.wait(0.005):
             self.peak = max(self.peak, _anonymous())
+
+
+class _Staged(ConnectomeGenerator):
+    """The generator, telling a watch where it is."""
+
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__(seed=0)
+        self.watch = watch
+
+    def _fit_closed_form(self, *given: Any) -> Any:
+        self.watch.stage("closed form")
+        return super()._fit_closed_form(*given)
+
+    def _fit_network(self, *given: Any) -> Any:
+        self.watch.stage("network")
+        return super()._fit_network(*given)
+
+    def _fit_residual(self, *given: Any) -> Any:
+        self.watch.stage("residual")
+        return super()._fit_residual(*given)
 
 
 def _anonymous() -> int:
@@ -196,9 +247,14 @@ def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def line(row: dict[str, Any]) -> str:
     """One size in words."""
+    stages = ", ".join(
+        f"{name} {stage['seconds']:.0f} s {stage['megabytes']:.0f} MB {stage['readings_of_the_file']:.1f} x"
+        for name, stage in row["stages"].items()
+    )
     return (
         f"{row['people']:6,} people x {row['regions']:3d} regions: {row['seconds']:7.1f} s, {row['megabytes']:6.0f} MB "
-        f"(file {row['file_megabytes']:6.0f} MB, read {row['readings_of_the_file']:.1f} times)"
+        f"(file {row['file_megabytes']:6.0f} MB, read {row['readings_of_the_file']:.1f} times; {stages}; "
+        f"{row['samples_a_second']:.0f} samples a second)"
     )
 
 

@@ -19,7 +19,7 @@ from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 
-COMMANDS = ("demo", "simulate", "convert", "split", "fit", "generate", "evaluate", "privacy", "augment", "topology")
+COMMANDS = ("demo", "simulate", "convert", "split", "fit", "finetune", "generate", "evaluate", "privacy", "augment", "topology")
 SMALL = ("--subjects", 48, "--regions", 8, "--phenotypes", 6)
 
 
@@ -455,6 +455,7 @@ def model(cohort, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "model"
     printed = run("fit", cohort, "--out", folder)
     assert "What each path earned, 48 people of cohort" in printed and "message-passing network" in printed
+    assert "card.md: whom it was fitted to" in " ".join(printed.split())
     return folder
 
 
@@ -472,7 +473,10 @@ def test_fit_reports_held_out_scores_and_then_uses_everybody(cohort, model, tmp_
     assert (answer["holdout"]["n_train"], answer["holdout"]["n_test"]) == (36, 12)
     assert [record["model"] for record in answer["holdout"]["ranking"]] == ["generator"]
     assert answer["holdout"]["scores"]["r2_beyond_mean"]["value"] == answer["holdout"]["ranking"][0]["r2"]
-    assert contents(tmp_path / "model") == contents(model)
+    same, before = contents(tmp_path / "model"), contents(model)
+    assert same["model.safetensors"] == before["model.safetensors"]
+    assert b"fitted to 36 of the people and scored on the other 12" in same["card.md"]
+    assert b"No held-out comparison" in before["card.md"]
 
 
 def test_fit_ranks_every_rival(cohort, tmp_path):
@@ -485,6 +489,8 @@ def test_fit_ranks_every_rival(cohort, tmp_path):
     assert all(place > 0 for place in places)
     assert "--rivals all ranks flow matching, conditional VAE and matching-index wiring too, which takes minutes" in printed
     assert (tmp_path / "model" / "config.json").is_file()
+    card = (tmp_path / "model" / "card.md").read_text(encoding="utf-8")
+    assert all(f"| {name} |" in card for name in ("generator", *RIVALS))
 
 
 def alike(folder: Path) -> None:

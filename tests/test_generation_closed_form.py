@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, _LeftOut, _Partition
-from connectome_gnn.generation.effect_maps import EffectSpace, MapKind, map_kinds, step_of
+from connectome_gnn.generation.effect_maps import MAPS, EffectSpace, MapKind, MapPrior, Noise, map_kinds, step_of
+from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.messages import message_matrix
 from connectome_gnn.generation.model import TrainingData
-from connectome_gnn.generation.paths import Paths, Statistics
+from connectome_gnn.generation.paths import Paths, People, Statistics
 from connectome_gnn.generation.stacking import Agreement
+from connectome_gnn.phenotypes import PhenotypeSchema
 from connectome_gnn.simulate import simulate_cohort
 
 
@@ -45,19 +52,78 @@ def fitted(data, space, messages, kinds) -> tuple[ClosedForm, np.ndarray]:
     return ClosedForm.fit(data.features, data.values, space, [data.folds(3, 0), data.folds(4, 1)], messages, kinds)
 
 
+def people_of(data: TrainingData, space: EffectSpace, *parts: np.ndarray) -> People:
+    return People.of(data.features, data.values, space, parts)
+
+
 def paths_of(data: TrainingData, space: EffectSpace, rows: np.ndarray, messages: dict[str, np.ndarray]) -> Paths:
-    return Paths.fit(data.features, data.values[rows], space.scores[rows], space.n_components, messages)
+    return Paths.fit(people_of(data, space, rows), messages)
 
 
-def partition(data, space, messages, kinds, folds, scores=None) -> _Partition:
-    people = space if scores is None else EffectSpace(space.basis, scores, space.energy, space.n_components)
-    whole = paths_of(data, people, np.arange(150), messages)
-    return _Partition.fit(data.features, data.values, people, folds, messages, kinds, whole, lambda *_, **__: None)
+def scores_of(space: EffectSpace) -> np.ndarray:
+    return np.concatenate([space.components, space.patterns], 1).astype(np.float64)
+
+
+class Plain:
+    """Both stacks on one partition from people's rows: every prediction written out, then singular values and least squares."""
+
+    def __init__(self, data, space, messages, kinds, folds):
+        self.data, self.space, self.messages = data, space, messages
+        self.helds = [held for _, held in folds]
+        single = [self.left_out(number, paths_of(data, space, rows, messages)) for number, (rows, _) in enumerate(folds)]
+        everybody = self.stacked(single)
+        residual = everybody["real"] - everybody["predicted"]
+        noise = Noise.of(residual.T @ residual, len(residual))
+        priors = {name: MapPrior.of(kind, noise) for name, kind in kinds.items()}
+        self.ridges, self.weights = everybody["agreement"], everybody["weights"]
+        self.turned, self.maps = self.second(everybody, noise, priors)
+        self.predictions, self.real = np.zeros((1 + len(kinds), *scores_of(space).shape)), np.zeros_like(scores_of(space))
+        for number, held in enumerate(self.helds):
+            pairs = []
+            for other in range(len(folds)):
+                if other != number:
+                    rest = np.setdiff1d(folds[number][0], self.helds[other])
+                    known = single[number]["paths"].scales
+                    pairs.append(self.left_out(other, Paths.fit(people_of(data, space, rest), messages, known)))
+            stacked = self.stacked(pairs)
+            turned, maps = self.second(stacked, noise, priors)
+            together = np.tensordot(stacked["weights"], single[number]["predictions"], 1)
+            self.real[held] = single[number]["real"]
+            self.predictions[:, held] = [together, *(together @ turned @ effect for effect in maps.values())]
+        self.agreement = Agreement.of(self.predictions, self.real, (self.real**2).sum() + space.energy.sum())
+
+    def left_out(self, number, paths):
+        held = self.helds[number]
+        design = paths.design(self.data.values[held])
+        real = scores_of(self.space)[held] - paths.average
+        energy = (real**2).sum() + self.space.energy[held].sum()
+        return {"paths": paths, "predictions": np.stack([design @ m for m in paths.maps.values()]), "real": real, "energy": energy}
+
+    @staticmethod
+    def stacked(parts):
+        predictions, real = (np.concatenate([part[what] for part in parts], -2) for what in ("predictions", "real"))
+        agreement = Agreement.of(predictions, real, sum(part["energy"] for part in parts))
+        predicted = np.tensordot(agreement.weights, predictions, 1)
+        return {"agreement": agreement, "weights": agreement.weights, "predicted": predicted, "real": real}
+
+    @staticmethod
+    def second(stacked, noise, priors):
+        predicted, n = stacked["predicted"], len(stacked["predicted"])
+        _, strength, right = np.linalg.svd(noise.whitened(predicted), full_matrices=False)
+        used = min(MAPS, int((strength > 1).sum()))
+        turned = noise.axes @ (right[:used].T / strength[:used] * np.sqrt(n) / np.sqrt(noise.variance)[:, None])
+        estimate = noise.whitened(np.linalg.lstsq(predicted @ turned, stacked["real"], rcond=None)[0])
+        return turned, {name: noise.back(prior.posterior(estimate, n)) for name, prior in priors.items()}
+
+
+@pytest.fixture(scope="module")
+def plain(data, space, messages, kinds) -> list[Plain]:
+    return [Plain(data, space, messages, kinds, folds) for folds in (data.folds(3, 0), data.folds(4, 1))]
 
 
 def test_statistics_give_centred_normal_equations(data):
-    values, scores = data.values[:90], data.scores[:90]
-    system, rotation = Statistics.of(values, scores).system()
+    values, scores = data.values[:90], data.scores[:90].astype(np.float64)
+    system, rotation = Statistics.of(values, data.scores[:90]).system()
     a, t = values - values.mean(0), (scores - scores.mean(0)) @ rotation
     np.testing.assert_allclose(system.gram, a.T @ a, atol=1e-8)
     np.testing.assert_allclose(system.cross, a.T @ t, atol=1e-7)
@@ -66,9 +132,49 @@ def test_statistics_give_centred_normal_equations(data):
     assert (np.diff(system.total) <= 0).all()
 
 
+def assert_same_sums(found: Statistics, expected: Statistics) -> None:
+    assert found.n == expected.n
+    for name in ("features", "scores", "gram", "cross", "scatter"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-8, err_msg=name)
+
+
+def test_sums_around_other_means(data):
+    values, scores = data.values[:40], data.scores[:40].astype(np.float64)
+    draw = np.random.default_rng(0)
+    feature, score = draw.standard_normal(values.shape[1]), draw.standard_normal(scores.shape[1])
+    assert_same_sums(Statistics.of(values, scores).around(feature, score), Statistics.of(values - feature, scores - score))
+
+
+@pytest.mark.parametrize("batch", [7, 2048])
+def test_sums_with_derived_features_are_those_of_all_rows_at_once(data, space, messages, monkeypatch, batch):
+    monkeypatch.setattr("connectome_gnn.generation.paths.BATCH", batch)
+    first, second = np.arange(0, 60, 2), np.arange(1, 91, 3)
+    people = people_of(data, space, first, second)
+    rows = np.concatenate([first, second])
+    scores = scores_of(space)[rows]
+    assert_same_sums(people.statistics, Statistics.of(data.values[rows], scores))
+    directions = paths_of(data, space, np.arange(100), messages).directions
+    extended = directions.extended(data.values[rows])
+    assert extended.shape[1] > data.values.shape[1] + 20
+    assert_same_sums(people.extended(directions), Statistics.of(extended, scores))
+    k = space.n_components - 3
+    assert_same_sums(people.extended(directions, k), Statistics.of(extended, scores[:, :k]))
+    assert_same_sums(people.only(1).statistics, Statistics.of(data.values[second], scores[len(first) :]))
+
+
+@pytest.mark.parametrize("batch", [7, 2048])
+def test_paths_do_not_mind_how_people_come(data, space, messages, monkeypatch, batch):
+    expected = paths_of(data, space, np.arange(100), messages)
+    monkeypatch.setattr("connectome_gnn.generation.paths.BATCH", batch)
+    rows = np.random.default_rng(1).permutation(100)
+    found = Paths.fit(people_of(data, space, rows[:30], rows[30:]), messages)
+    for name, effect in expected.maps.items():
+        np.testing.assert_allclose(found.maps[name], effect, atol=1e-8, err_msg=name)
+
+
 def test_known_scales_save_the_search_and_change_nothing(data, space, messages):
     searched = paths_of(data, space, np.arange(100), messages)
-    given = Paths.fit(data.features, data.values[:100], space.scores[:100], space.n_components, messages, searched.scales)
+    given = Paths.fit(people_of(data, space, np.arange(100)), messages, searched.scales)
     for name, effect in searched.maps.items():
         np.testing.assert_allclose(given.maps[name], effect, atol=1e-9, err_msg=name)
 
@@ -76,26 +182,26 @@ def test_known_scales_save_the_search_and_change_nothing(data, space, messages):
 def test_people_left_out_agree_as_explicit_predictions_do(data, space, messages):
     rows, held = data.folds(3, 0)[0]
     paths = paths_of(data, space, rows, messages)
-    some = _LeftOut.of(paths, data.values[held], space.scores[held], 5.0)
+    some = _LeftOut.of(paths, people_of(data, space, held))
     explicit = np.stack([paths.design(data.values[held]) @ effect for effect in paths.maps.values()])
-    real = space.scores[held] - space.scores[rows].mean(0)
-    expected = Agreement.of(explicit, real, (real**2).sum() + 5)
-    found = some.agreement()
-    np.testing.assert_allclose(found.gram, expected.gram, rtol=1e-3, atol=1e-3 * np.abs(expected.gram).max())
-    np.testing.assert_allclose(found.along, expected.along, rtol=1e-3, atol=1e-3 * np.abs(expected.along).max())
+    real = scores_of(space)[held] - scores_of(space)[rows].mean(0)
+    expected = Agreement.of(explicit, real, (real**2).sum() + space.energy[held].sum())
+    found = some.agreement(some.maps)
+    np.testing.assert_allclose(found.gram, expected.gram, rtol=1e-3, atol=1e-5 * np.abs(expected.gram).max())
+    np.testing.assert_allclose(found.along, expected.along, rtol=1e-3, atol=1e-5 * np.abs(expected.along).max())
     assert found.energy == pytest.approx(expected.energy)
     weights = np.linspace(0, 0.2, len(explicit))
-    np.testing.assert_allclose(some.predicted(weights), np.tensordot(weights, explicit, 1), atol=1e-4)
+    predicted = paths.design(data.values[held]) @ some.map(weights)
+    np.testing.assert_allclose(predicted, np.tensordot(weights, explicit, 1), atol=1e-4)
 
 
-def test_the_table_and_the_residual_are_those_of_people_left_out(data, space, messages, kinds, fitted):
+def test_the_table_and_the_residual_are_those_of_people_left_out(space, kinds, fitted, plain):
     model, residual = fitted
-    parts = [partition(data, space, messages, kinds, folds) for folds in (data.folds(3, 0), data.folds(4, 1))]
-    weights = (parts[0].agreement + parts[1].agreement).weights
-    left = [part.real - np.tensordot(weights, part.predictions, 1) for part in parts]
-    np.testing.assert_allclose(residual, np.mean(left, 0)[:, : space.n_components], atol=1e-6)
-    energy = sum((part.real**2).sum() + space.energy.sum() for part in parts)
-    gain = sum((part.real**2).sum() - (error**2).sum() for part, error in zip(parts, left, strict=True))
+    weights = (plain[0].agreement + plain[1].agreement).weights
+    left = [part.real - np.tensordot(weights, part.predictions, 1) for part in plain]
+    np.testing.assert_allclose(residual, np.mean(left, 0)[:, : space.n_components], atol=2e-5)
+    energy = sum(part.agreement.energy for part in plain)
+    gain = sum((part.real**2).sum() - (error**2).sum() for part, error in zip(plain, left, strict=True))
     table = model.paths
     assert list(table.index)[-len(kinds) - 1 :] == [*kinds, TOGETHER]
     assert table.loc[TOGETHER, "r2"] == pytest.approx(gain / energy, abs=1e-5)
@@ -103,20 +209,20 @@ def test_the_table_and_the_residual_are_those_of_people_left_out(data, space, me
     assert (table["weight"] >= 0).all()
     assert table["weight"].iloc[:-1].sum() == pytest.approx(table.loc[TOGETHER, "weight"])
     assert table["weight"].iloc[:-1].sum() <= 1 + 1e-9
+    np.testing.assert_allclose(table["r2"].iloc[: -len(kinds) - 1], (plain[0].ridges + plain[1].ridges).r2_alone, atol=1e-5)
     for number, name in enumerate(kinds, start=1):
-        error = sum(((part.real - part.predictions[number]) ** 2).sum() + space.energy.sum() for part in parts)
+        error = sum(((part.real - part.predictions[number]) ** 2).sum() + space.energy.sum() for part in plain)
         assert table.loc[name, "r2"] == pytest.approx(1 - error / energy, abs=1e-5)
 
 
-def test_the_model_is_its_weights_on_everybody(data, space, messages, kinds, fitted):
+def test_the_model_is_its_weights_on_everybody(data, space, messages, fitted, plain):
     model, _ = fitted
     whole = paths_of(data, space, np.arange(150), messages)
+    weights = (plain[0].agreement + plain[1].agreement).weights
     expected = 0.0
-    second = [partition(data, space, messages, kinds, folds) for folds in (data.folds(3, 0), data.folds(4, 1))]
-    weights = (second[0].agreement + second[1].agreement).weights
-    for part in second:
+    for part in plain:
         ridges = sum(w * effect for w, effect in zip(part.weights, whole.maps.values(), strict=True))
-        maps = sum(w * effect for w, effect in zip(weights[1:], part.priors.values(), strict=True))
+        maps = sum(w * effect for w, effect in zip(weights[1:], part.maps.values(), strict=True))
         expected = expected + (weights[0] * ridges + ridges @ part.turned @ maps) / 2
     np.testing.assert_allclose(model.maps, expected @ space.basis, atol=1e-5)
     design = model.design(data.schema.encode(data.cohort.phenotypes))
@@ -129,18 +235,33 @@ def test_people_left_out_have_no_part_in_their_own_prediction(data, space, messa
     which is one for all folds, knows them."""
     folds = data.folds(4, 1)
     held = folds[2][1]
-    other = space.scores.copy()
-    other[held] = other[held][::-1] * 1.5 + 1
-    before, after = (partition(data, space, messages, {"effect maps": MapKind()}, folds, scores) for scores in (None, other))
-    np.testing.assert_allclose(before.predictions[0, held], after.predictions[0, held], atol=1e-5)
-    rest = np.setdiff1d(np.arange(150), held)
-    assert np.abs(before.predictions[0, rest] - after.predictions[0, rest]).max() > 1e-3
+    components, patterns = space.components.copy(), space.patterns.copy()
+    for coordinates in (components, patterns):
+        coordinates[held] = coordinates[held][::-1] * 1.5 + 1
+
+    def first_stacks(people: EffectSpace) -> list[np.ndarray]:
+        parts = people_of(data, people, *(held for _, held in folds))
+        part = _Partition.fit(parts, messages, {"effect maps": MapKind()}, Paths.fit(parts, messages), lambda *_, **__: None)
+        models = [stacks.model(np.array([1.0, 0.0])) for stacks in part.without]
+        return [model.predicted(data.values[some]) for model, (_, some) in zip(models, folds, strict=True)]
+
+    before, after = first_stacks(space), first_stacks(replace(space, components=components, patterns=patterns))
+    np.testing.assert_allclose(before[2], after[2], atol=1e-5)
+    for number in (0, 1, 3):
+        assert np.abs(before[number] - after[number]).max() > 1e-3
 
 
-def test_without_messages_there_are_no_paths_of_messages(data):
+def test_without_messages_there_are_no_paths_of_messages_and_one_thread_does_it(data):
     bare = EffectSpace.fit(data.space, data.scores, data.cohort, None)
     kinds = map_kinds(bare.basis, data.space.kept, None, None)
-    model, _ = ClosedForm.fit(data.features, data.values, bare, [data.folds(3, 0)], {}, kinds)
+    threads = []
+
+    def advance() -> None:
+        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    with threadpool_limits(2, "blas"):
+        model, _ = ClosedForm.fit(data.features, data.values, bare, [data.folds(3, 0)], {}, kinds, advance)
+    assert set(threads) == {1}
     assert not any("messages" in name for name in model.paths.index)
     assert model.paths.loc[TOGETHER, "r2"] > 0.05
 
@@ -154,7 +275,7 @@ def test_nothing_to_find_weighs_nothing():
     model, residual = ClosedForm.fit(data.features, data.values, space, [data.folds(5, 0), data.folds(5, 1)], {}, kinds)
     assert abs(model.paths.loc[TOGETHER, "r2"]) < 0.003
     deviation = model.design(data.schema.encode(data.cohort.phenotypes)) @ model.maps
-    assert (deviation**2).sum() < 0.01 * (data.scores**2).sum()
+    assert (deviation**2).sum() < 0.01 * (data.scores.astype(np.float64) ** 2).sum()
     assert residual.var() == pytest.approx(data.scores.var(), rel=0.02)
 
 
@@ -162,10 +283,10 @@ def test_folds_left_out_are_whole_models(data, space, messages, kinds, fitted):
     """Each one predicts for its own fold what the stack predicted for people left out."""
     model, residual = fitted
     assert [len(members) for members in model.without] == [3, 4]
-    left = np.zeros((2, *space.scores.shape))
+    left = np.zeros((2, *scores_of(space).shape))
     for number, (members, folds) in enumerate(zip(model.without, (data.folds(3, 0), data.folds(4, 1)), strict=True)):
         for member, (_, held) in zip(members, folds, strict=True):
-            left[number, held] = space.scores[held] - member.predicted(data.values[held])
+            left[number, held] = scores_of(space)[held] - member.predicted(data.values[held])
     np.testing.assert_allclose(left.mean(0)[:, : space.n_components], residual, atol=1e-4)
 
 
@@ -202,3 +323,28 @@ def test_standard_errors_say_how_far_other_people_would_move_the_answer():
     everywhere = np.isfinite(spread).all(0)
     ratio = np.sqrt((np.mean(errors, 0)[:, everywhere] ** 2).sum() / (spread[:, everywhere] ** 2).sum())
     assert 0.7 < ratio < 1.4
+
+
+def test_memory_does_not_grow_with_people():
+    """Beside its answer, the residual of the components, a fit needs no more for 18,000 people than for 9,000."""
+    n_components, n_patterns = 30, 10
+    peaks = {}
+    for n in (9_000, 18_000):
+        draw = np.random.default_rng(n)
+        table = pd.DataFrame({"age": draw.uniform(20, 80, n), "bmi": draw.normal(25, 4, n)}, index=pd.Index(np.arange(n).astype(str)))
+        schema = PhenotypeSchema.fit(table, {})
+        features = ProfileFeatures.fit(schema, schema.encode(table))
+        values = features.transform(schema.encode(table))
+        scores = draw.standard_normal((n, n_components + n_patterns), np.float32)
+        basis = np.eye(n_components + n_patterns, dtype=np.float32)
+        space = EffectSpace(basis, scores[:, :n_components], scores[:, n_components:], np.zeros(n))
+        place = draw.permutation(n) % 3
+        folds = [(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(3)]
+        tracemalloc.start()
+        _, residual = ClosedForm.fit(features, values, space, [folds], {}, {"effect maps": MapKind()})
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert residual.dtype == np.float32
+        assert residual.var() == pytest.approx(1, abs=0.01)
+    answer = 4 * n_components * 9_000
+    assert peaks[18_000] - peaks[9_000] < 1.25 * answer

@@ -27,7 +27,7 @@ def coefficients(features: ProfileFeatures, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("drop", [[], ["sex"], ["age"], ["age", "sex"]])
 def test_every_derived_feature_has_a_band_and_unit_variance(drop):
     features, values = profile(drop)
-    directions = Directions.fit(features, values, coefficients(features), np.ones(30))
+    directions = Directions.fit(features, lambda: [values], coefficients(features), np.ones(30))
     derived = directions.transform(values)
     n = len(directions.groups)
     assert n == directions.weights.shape[1] > 0
@@ -39,7 +39,7 @@ def test_every_derived_feature_has_a_band_and_unit_variance(drop):
 
 def test_derived_features_by_hand():
     features, values = profile()
-    directions = Directions.fit(features, values, coefficients(features), np.ones(30))
+    directions = Directions.fit(features, lambda: [values], coefficients(features), np.ones(30))
     linear = values[:, :7]
     along = linear @ directions.weights
     along /= along.std(0)
@@ -61,7 +61,7 @@ def test_a_direction_is_the_combination_that_moves_connectomes():
     effects = np.zeros((len(features.bands), 30))
     combination = np.array([0.6, -0.8])  # of age and sex
     effects[:2] = np.outer(combination, np.random.default_rng(0).standard_normal(30))
-    directions = Directions.fit(features, values, effects, np.ones(30))
+    directions = Directions.fit(features, lambda: [values], effects, np.ones(30))
     first = directions.weights[:, directions.groups.index("age_sex")]
     np.testing.assert_allclose(np.abs(first[:2] @ combination), 1, atol=1e-9)
     assert (directions.weights[2:] == 0).all()
@@ -74,14 +74,23 @@ def test_coefficients_are_whitened_first():
     effects = np.zeros((len(features.bands), 2))
     effects[0, 0], effects[1, 1] = 5, 1
     unit = np.array([100.0, 0.01])
-    loud, fair = (Directions.fit(features, values, effects, scale).weights[:, 0] for scale in (np.ones(2), unit))
+    loud, fair = (Directions.fit(features, lambda: [values], effects, scale).weights[:, 0] for scale in (np.ones(2), unit))
     np.testing.assert_allclose(np.abs(loud[:2]), [1, 0], atol=1e-9)
     np.testing.assert_allclose(np.abs(fair[:2]), [0, 1], atol=1e-9)
 
 
 def test_no_effects_make_no_directions():
     features, values = profile()
-    directions = Directions.fit(features, values, np.zeros((len(features.bands), 30)), np.ones(30))
+    directions = Directions.fit(features, lambda: [values], np.zeros((len(features.bands), 30)), np.ones(30))
     assert directions.groups == ()
     assert directions.bands == ()
     assert directions.transform(values).shape == (300, 0)
+
+
+def test_people_may_come_some_at_a_time():
+    features, values = profile()
+    effects = coefficients(features)
+    once = Directions.fit(features, lambda: [values], effects, np.ones(30))
+    parts = Directions.fit(features, lambda: np.array_split(values, 7), effects, np.ones(30))
+    for name in ("weights", "scale", "mean", "deviation"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(once, name), rtol=1e-12, atol=1e-12, err_msg=name)

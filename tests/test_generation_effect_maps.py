@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal
 from connectome_gnn.edges import edge_indices, to_matrices
 from connectome_gnn.generation.effect_maps import (
     FAINT,
+    MAPS,
     OWN,
     REGIONAL,
     STEEP,
@@ -38,7 +39,8 @@ def backbone(seed: int = 0) -> np.ndarray:
 
 def noise(d: int = 6, n: int = 400, seed: int = 1) -> Noise:
     draw = np.random.default_rng(seed)
-    return Noise.of(draw.standard_normal((n, d)) @ draw.standard_normal((d, d)))
+    residual = draw.standard_normal((n, d)) @ draw.standard_normal((d, d))
+    return Noise.of(residual.T @ residual, n)
 
 
 def covariance(d: int = 6, seed: int = 2) -> np.ndarray:
@@ -52,7 +54,7 @@ def covariance(d: int = 6, seed: int = 2) -> np.ndarray:
 def test_noise_whitens_residuals():
     draw = np.random.default_rng(0)
     residual = draw.standard_normal((500, 5)) @ draw.standard_normal((5, 5))
-    found = Noise.of(residual)
+    found = Noise.of(residual.T @ residual, len(residual))
     white = found.whitened(residual)
     np.testing.assert_allclose(white.T @ white / 500, np.eye(5), atol=1e-9)
     np.testing.assert_allclose(found.back(white), residual, atol=1e-9)
@@ -61,7 +63,7 @@ def test_noise_whitens_residuals():
 
 def test_variances_that_few_people_cannot_tell_apart_are_pooled():
     residual = np.random.default_rng(1).standard_normal((40, 30))
-    found = Noise.of(residual)
+    found = Noise.of(residual.T @ residual, len(residual))
     assert len(np.unique(found.variance[4:])) == 1
     assert found.variance.sum() == pytest.approx((residual**2).sum() / 40)
     assert len(np.unique(found.variance[:5])) == 5
@@ -105,7 +107,8 @@ def test_noise_is_taken_for_noise_and_effects_for_effects():
 
 def test_messages_recover_a_smooth_map_better():
     """The prior that a map was drawn from loses less of it than one that knows nothing of regions."""
-    people = Noise.of(np.random.default_rng(5).standard_normal((4000, EDGES)))
+    residual = np.random.default_rng(5).standard_normal((4000, EDGES))
+    people = Noise.of(residual.T @ residual, 4000)
     kinds = map_kinds(np.eye(EDGES, dtype=np.float32), np.ones(EDGES, bool), step_of(backbone()), None)
     smooth = kinds["effect maps, 3 steps of messages"]
     draw = np.random.default_rng(6)
@@ -187,8 +190,13 @@ def test_the_effect_space_is_orthonormal_and_holds_the_components(data):
     np.testing.assert_array_equal(space.basis[:30], data.space.basis)
     assert len(space.basis) > 30
     edges = np.concatenate([part for _, part in data.space.standardised(data.cohort)]).astype(np.float64)
-    np.testing.assert_allclose(space.scores, edges @ space.basis.T, atol=1e-4)
-    np.testing.assert_allclose(space.energy, (edges**2).sum(1) - (space.scores**2).sum(1), rtol=1e-3, atol=1e-2)
+    scores = edges @ space.basis.T
+    rows = np.array([5, 3, 600])
+    np.testing.assert_allclose(space.people(rows), scores[rows], atol=1e-4)
+    for width in (4, 30, 33):
+        np.testing.assert_array_equal(space.people(rows, width), space.people(rows)[:, :width])
+    np.testing.assert_array_equal(space.people(rows)[:, :30], data.scores[rows])
+    np.testing.assert_allclose(space.energy, (edges**2).sum(1) - (scores**2).sum(1), rtol=1e-3, atol=1e-2)
     bare = EffectSpace.fit(data.space, data.scores, data.cohort, None)
     np.testing.assert_array_equal(bare.basis, data.space.basis)
 
@@ -213,15 +221,31 @@ def test_patterns_are_smooth():
     assert left(patterns) > left(np.random.default_rng(0).standard_normal((300, len(rows)))) + 0.03
 
 
+def gram_of(predicted: np.ndarray, people: Noise) -> np.ndarray:
+    whitened = people.whitened(predicted)
+    return whitened.T @ whitened
+
+
 def test_combinations_are_uncorrelated_scores():
     draw = np.random.default_rng(8)
     people = noise(12, 600)
     predicted = draw.standard_normal((300, 4)) @ draw.standard_normal((4, 12))
-    turned = combinations(predicted, people)
+    turned = combinations(gram_of(predicted, people), 300, people)
     assert turned.shape == (12, 4)
     scores = predicted @ turned
     np.testing.assert_allclose(scores.T @ scores / 300, np.eye(4), atol=1e-8)
-    assert combinations(np.zeros((300, 12)), people).shape == (12, 0)
+    assert combinations(np.zeros((12, 12)), 300, people).shape == (12, 0)
+
+
+def test_combinations_that_move_people_most_come_first_and_are_few():
+    people = noise(50, 2000)
+    predicted = people.back(np.random.default_rng(9).standard_normal((400, 50)) * np.linspace(2, 0.3, 50))
+    turned = combinations(gram_of(predicted, people), 400, people)
+    _, strength, right = np.linalg.svd(people.whitened(predicted), full_matrices=False)
+    assert turned.shape == (50, MAPS)
+    scores = predicted @ turned
+    leading = people.whitened(predicted) @ right[:MAPS].T / strength[:MAPS] * np.sqrt(400)
+    np.testing.assert_allclose(np.abs((scores * leading).mean(0)), 1, atol=1e-6)
 
 
 def test_systems_of_an_atlas():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fitted import (
     DESCRIBED,
     FAST,
@@ -17,6 +18,7 @@ from fitted import (
     small_cohort,
     squared_errors,
 )
+from threadpoolctl import threadpool_limits
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError, ExtrapolationWarning, PhenotypeWarning
@@ -96,9 +98,15 @@ def test_what_each_path_earned():
 
 
 @quiet
-def test_the_same_seed_gives_the_same_bytes():
+def test_the_same_seed_gives_the_same_bytes_with_any_number_of_threads():
     train, test = (part.take(slice(150)) for part in halves())
-    models = [ConnectomeGenerator(seed=seed, network=NetworkConfig(epochs=12)).fit(train) for seed in (4, 4, 5)]
+    models, before = [], torch.get_num_threads()
+    for seed, threads in ((4, 1), (4, 2), (5, 1)):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads, "blas"):
+            models.append(ConnectomeGenerator(seed=seed, network=NetworkConfig(epochs=12)).fit(train))
+            assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
     expected = [model.expected(test.phenotypes).weights.tobytes() for model in models]
     samples = [model.sample(test.phenotypes, 2, seed=9).weights.tobytes() for model in models]
     assert expected[0] == expected[1] != expected[2]

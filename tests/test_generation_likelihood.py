@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,7 +15,7 @@ import connectome_gnn as cg
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.censoring import draw_factors, draw_within, log_interval
-from connectome_gnn.generation.likelihood import edge_log_density, log_density
+from connectome_gnn.generation.likelihood import _interval, _mode, edge_log_density, log_density
 from connectome_gnn.generation.marginal_fit import marginals_from
 from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.generation.rivals import BandedRidge, TrainingMean
@@ -163,6 +164,65 @@ def test_factors_are_drawn_from_their_posterior():
     np.testing.assert_allclose(np.cov(drawn.T), np.eye(2) - loadings @ weights, atol=0.02)
 
 
+def plain_newton(start, unit, known, pull, low, high, steps=100):
+    """Newton's method without a look at whether a step gains anything."""
+    factors = start
+    for _ in range(steps):
+        first, second, _ = _interval(low - factors @ unit, high - factors @ unit)
+        slope = pull - known @ factors - unit @ first
+        step = np.linalg.solve(known + (unit * second) @ unit.T, slope)
+        if slope @ step < 1e-6:
+            return True
+        factors = factors + step
+    return False
+
+
+def test_the_mode_is_found_where_plain_steps_go_astray():
+    failed = 0
+    for seed in (85, 443, 1306, 3068, 3439, 3543, 0, 1, 2, 3):
+        draw = np.random.default_rng(seed)
+        q, n_absent = draw.integers(1, 4), draw.integers(1, 30)
+        unit = draw.normal(0, draw.choice([0.3, 1, 3, 10]), (q, n_absent))
+        known, pull = np.diag(draw.choice([0.001, 0.01, 1.0], q)), draw.normal(0, draw.choice([0.1, 1, 10]), q)
+        centre, width = draw.normal(0, 2, n_absent), np.exp(draw.normal(0, 1.5, n_absent))
+        one_sided = draw.random() < 0.5
+        low, high = (np.full(n_absent, -24.0), centre) if one_sided else (centre - width, centre + width)
+        start = np.linalg.solve(known, pull)
+        with np.errstate(all="ignore"):
+            try:
+                failed += not plain_newton(start, unit, known, pull, low, high)
+            except np.linalg.LinAlgError:
+                failed += 1
+        factors, value, root = _mode(start, unit, known, pull, low, high)
+
+        def height(at, unit=unit, known=known, pull=pull, low=low, high=high):
+            return pull @ at - 0.5 * at @ known @ at + log_interval(low - at @ unit, high - at @ unit).sum()
+
+        assert value == pytest.approx(height(factors))
+        # Nothing around is higher, in units of the integrand's own width.
+        for _ in range(20):
+            assert height(factors + np.linalg.solve(root, 0.1 * draw.standard_normal(q))) < value + 1e-3
+    assert failed >= 3
+
+
+def test_a_person_is_the_sum_of_parts_that_have_nothing_to_do_with_each_other():
+    whole, draw = small_model(0.3, n_edges=6, n_factors=2), np.random.default_rng(8)
+    loadings = whole.loadings.copy()
+    loadings[0, 3:], loadings[1, :3] = 0, 0
+    noise = np.sqrt(1 - (loadings**2).sum(0))
+    model = replace(whole, loadings=loadings, noise=noise)
+    mean = draw.normal(0, 0.3, (20, 6)).astype(np.float32)
+    values = model.marginals.values((mean + draw.standard_normal((20, 6))).astype(np.float32))
+    parts = 0
+    for edges, factor in ((slice(0, 3), [0]), (slice(3, 6), [1])):
+        marginals = marginals_from(np.zeros(3), np.full(3, 0.3), lambda sign, scores: 4 + 0.8 * scores)
+        part = ResidualModel(marginals, np.ones(3, np.float32), loadings[factor, edges], noise[edges], Spread.constant(1))
+        parts = parts + log_density(part, values[:, edges], mean[:, edges])
+    np.testing.assert_allclose(log_density(model, values, mean), parts, atol=0.1)
+    alone = replace(whole, loadings=whole.loadings[:0], noise=np.ones(6, np.float32), spread=Spread.constant(0))
+    np.testing.assert_allclose(log_density(alone, values, mean), edge_log_density(alone, values, mean).sum(1), rtol=1e-6)
+
+
 # --- whole models ------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +259,36 @@ def test_people_whose_edges_are_shuffled_are_less_likely():
     weights = np.stack([np.random.default_rng(e).permutation(c) for e, c in enumerate(test.weights.T)], 1)
     strange = Cohort(weights, test.phenotypes, test.atlas, measure=test.measure, described=test.described)
     assert np.median(model.log_prob(strange)) < np.quantile(model.log_prob(test), 0.1)
+
+
+@pytest.mark.parametrize("measure", ["sift2_fbc", "pearson"])
+def test_strange_connectomes_have_a_finite_density_that_falls_as_they_get_stranger(measure):
+    model, _, test = fitted(measure)
+    few = test.take(slice(0, 5))
+    usual = model.log_prob(few)
+
+    def density(change) -> np.ndarray:
+        weights = few.weights.copy()
+        change(weights)
+        found = model.log_prob(Cohort(weights, few.phenotypes, few.atlas, measure=measure, signed=few.signed, described=few.described))
+        assert np.isfinite(found).all()
+        return found
+
+    edge = int(np.flatnonzero((test.weights != 0).all(0))[0])
+
+    def huge(weights: np.ndarray, size: float) -> None:
+        weights[:, edge] = size
+
+    # Without absent edges every step away from what is usual costs.
+    sizes = (0.97, 0.9999, 1 - 1e-7) if measure == "pearson" else (1e4, 1e9, 1e30)
+    falling = [usual, *(density(lambda w, s=s: huge(w, s)) for s in sizes)]
+    assert (np.diff(falling, axis=0) <= 0).all()
+    assert (falling[1] < falling[0]).all()
+    nothing = density(lambda w: w.__imul__(0))
+    assert (nothing < usual - 20).all()
+    one = density(lambda w: (w.__imul__(0), huge(w, test.weights[:, edge].max())))
+    assert (one < usual - 20).all()
+    assert (np.abs(one - nothing) > 0.1).all()
 
 
 def test_evaluation_takes_the_model_as_log_prob():

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 from fitted import DESCRIBED, plain_table
-from scipy.stats import kstest
+from scipy.stats import ks_2samp, kstest
 from tiny import make_atlas
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.counts import whole_counts
-from connectome_gnn.generation.normative import edge_scores, log_distance, region_scores
+from connectome_gnn.generation.normative import Baseline, edge_scores, log_distance, region_scores
 from connectome_gnn.generation.rivals import BandedRidge
 from connectome_gnn.simulate import simulate_cohort
 
@@ -43,11 +44,11 @@ def test_scores_of_new_people_are_standard_normal(measure):
     regions = found.regions.to_numpy()
     assert regions.std(0).mean() == pytest.approx(1, abs=0.1)
     assert found.people["extreme_edges"].mean() == pytest.approx(0.05, abs=0.015)
-    assert found.people["extremeness"].mean() == pytest.approx(0, abs=0.35)
-    assert found.people["extremeness"].std() == pytest.approx(1, abs=0.3)
+    assert found.people["extremeness"].mean() == pytest.approx(0, abs=0.2)
+    assert found.people["extremeness"].std() == pytest.approx(1, abs=0.15)
     p = found.people["p"].to_numpy()
     assert ((p > 0) & (p < 1)).all()
-    assert (p < 0.1).mean() == pytest.approx(0.1, abs=0.08)
+    assert (p < 0.1).mean() == pytest.approx(0.1, abs=0.045)
 
 
 def test_people_that_the_model_draws_have_scores_that_are_exactly_normal():
@@ -99,15 +100,113 @@ def test_a_changed_region_and_a_strange_person_stand_out():
     assert found.people["extremeness"].iloc[1] > 3
 
 
-def test_distance_is_mahalanobis():
+def test_distance_is_mahalanobis_under_the_persons_own_covariance():
     model, _, _ = fitted("pearson")
-    residual = model.residual
-    z = np.random.default_rng(1).standard_normal((30, len(residual.noise))).astype(np.float32)
-    x = z.astype(float) * residual.deviations()[0]
-    covariance = residual.loadings.T.astype(float) @ residual.loadings + np.diag(residual.noise.astype(float) ** 2)
-    truth = np.einsum("ne,ne->n", x @ np.linalg.inv(covariance), x)
-    # Directions are orthogonal to rounding of what the last round of factoring changed.
-    np.testing.assert_allclose(np.exp(log_distance(residual, z)), truth, rtol=0.05)
+    residual, draw = model.residual, np.random.default_rng(1)
+    z = draw.standard_normal((12, len(residual.noise))).astype(np.float32)
+
+    def truth(scores: np.ndarray, own: float = 1.0, factors: np.ndarray | float = 1.0) -> float:
+        loadings = residual.loadings.astype(float) * np.reshape(factors, (-1, 1))
+        covariance = loadings.T @ loadings + np.diag((own * residual.noise.astype(float)) ** 2)
+        x = scores * np.sqrt(np.diag(covariance))
+        return x @ np.linalg.solve(covariance, x)
+
+    np.testing.assert_allclose(np.exp(log_distance(residual, z)), [truth(row) for row in z], rtol=1e-3)
+    own, factors = draw.uniform(0.6, 1.6, 12), draw.uniform(0.6, 1.6, (12, len(residual.loadings)))
+    persons = [truth(*person) for person in zip(z, own, factors, strict=True)]
+    np.testing.assert_allclose(np.exp(log_distance(residual, z, (own, factors))), persons, rtol=1e-3)
+    alone = replace(residual, loadings=residual.loadings[:0])
+    np.testing.assert_allclose(np.exp(log_distance(alone, z)), (z.astype(float) ** 2).sum(1), rtol=1e-5)
+
+
+# --- extremeness -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [lambda x: x, lambda x: np.expm1(0.6 * x), lambda x: x - 0.3 * (x < -1.5) * (x + 1.5) ** 2])
+def test_a_baseline_gives_new_people_uniform_p(shape):
+    """Whether distances are normal or skewed, on either side."""
+    shares = []
+    for seed in range(10):
+        draw = np.random.default_rng(seed)
+        none = np.zeros((5000, 0))
+        baseline = Baseline.of(5 + 0.1 * shape(draw.standard_normal(500)), none[:500])
+        scores = baseline.scores(5 + 0.1 * shape(draw.standard_normal(5000)), none)
+        assert np.isfinite(scores).all()
+        shares.append([(scores > 1.645).mean(), (scores < -1.645).mean(), (scores > 0).mean()])
+    np.testing.assert_allclose(np.mean(shares, 0), [0.05, 0.05, 0.5], atol=0.015)
+
+
+def test_a_baseline_goes_on_beyond_its_people():
+    baseline = Baseline.of(np.random.default_rng(0).normal(5, 0.1, 150), np.zeros((150, 0)))
+    far = 5 + np.linspace(-3, 6, 100)
+    scores = baseline.scores(far, np.zeros((100, 0)))
+    assert (np.diff(scores) > 0).all()
+    assert scores[-1] > 30
+    alike = Baseline.of(np.full(30, 5.0), np.zeros((30, 0)))
+    np.testing.assert_allclose(alike.scores(np.array([5.0]), np.zeros((1, 0))), 0, atol=1e-3)
+    np.testing.assert_allclose(Baseline.normal(5, 0.1).scores(np.array([5.2, 4.3]), np.zeros((2, 0))), [2, -7], atol=1e-6)
+
+
+def test_what_profiles_tell_of_distances_is_taken_off():
+    draw = np.random.default_rng(3)
+    features = draw.standard_normal((400, 2))
+    distances = 5 + 0.3 * features[:, 0] + draw.normal(0, 0.1, 400)
+    baseline = Baseline.of(distances, features)
+    np.testing.assert_allclose(baseline.slopes, [0.3, 0], atol=0.02)
+    old = np.tile([2.0, 0.0], (3000, 1))
+    scores = baseline.scores(5.6 + draw.normal(0, 0.1, 3000), old)
+    assert (scores > 1.645).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def ageing(n: int, measure: str, slope: float, seed: int) -> Cohort:
+    """People who differ the more from what is expected the older they are."""
+    cohort = simulate_cohort(n, 14, 6, seed=seed, measure=measure)
+    age = cohort.phenotypes["age"].to_numpy(float)
+    wide = np.exp(slope * (age - age.mean()) / age.std())[:, None]
+    expected, values = cohort.truth.expected, cohort.scale.forward(cohort.weights)
+    moved = expected + wide * (values - expected)
+    if measure != "pearson":
+        moved = np.where(values == 0, 0, np.maximum(moved, 0))
+    weights = cohort.scale.inverse(moved.astype(np.float32))
+    return Cohort(weights, cohort.phenotypes, cohort.atlas, measure=measure, signed=cohort.signed, described=cohort.described)
+
+
+@pytest.mark.parametrize(
+    ("n", "measure", "slope"), [(300, "sift2_fbc", 0), (300, "pearson", 0.2), (800, "pearson", 0), (800, "sift2_fbc", 0.2)]
+)
+def test_p_of_held_out_people_is_uniform(n, measure, slope):
+    """Few people and many, with absent edges and without, with spread that depends on age and without."""
+    p = []
+    for seed in (0, 1, 2):
+        train, test = ageing(n + 500, measure, slope, seed).split(n / (n + 500), seed=1)
+        model = BandedRidge(0).fit(train)
+        assert (len(model.residual.spread.columns) > 0) == (slope > 0)
+        p.append(model.deviation(test, seed=3).people["p"].to_numpy())
+    together = np.concatenate(p)
+    assert 0.025 < (together < 0.05).mean() < 0.08
+    assert 0.07 < (together < 0.1).mean() < 0.13
+    assert kstest(together, "uniform").statistic < 0.07
+
+
+def test_outliers_have_tiny_p():
+    model, _, test = fitted()
+    few, n_regions = test.take(slice(0, 40)), 16
+    first, second = edge_indices(n_regions)
+    order = np.random.default_rng(1).permutation(n_regions)
+    places = np.zeros((n_regions, n_regions), int)
+    places[first, second] = places[second, first] = np.arange(len(first))
+    halved = few.weights.copy()
+    halved[:, (first == 5) | (second == 5)] /= 2
+
+    def found(weights: np.ndarray):
+        return model.deviation(Cohort(weights, few.phenotypes, few.atlas, measure=few.measure, described=few.described), seed=0)
+
+    usual, other_order = found(few.weights), found(few.weights[:, places[order[first], order[second]]])
+    assert (other_order.people["p"] < 1e-6).all()
+    assert (found(few.weights * 3).people["extremeness"] > usual.people["extremeness"] + 1).mean() > 0.9
+    region = found(halved)
+    assert (region.people["extremeness"] > usual.people["extremeness"]).mean() > 0.8
+    assert (region.regions.iloc[:, 5] < usual.regions.iloc[:, 5] - 0.5).all()
 
 
 def test_seeds_place_absent_edges():
@@ -240,6 +339,31 @@ def test_samples_in_counts():
     assert (whole.weights == 0).mean() == pytest.approx((test.weights == 0).mean(), abs=0.015)
     with pytest.raises(ConnectomeError, match="signed"):
         fitted("pearson")[0].sample(test.phenotypes, counts=True)
+
+
+def test_counts_are_as_in_training_unless_said():
+    model, train, test = fitted()
+    few = test.phenotypes.iloc[:30]
+    default, asked, smooth = (model.sample(few, 2, seed=5, counts=c).weights for c in (None, True, False))
+    np.testing.assert_array_equal(default, asked)
+    assert not np.array_equal(default, smooth)
+    assert not fitted("pearson")[0].whole
+    weights = train.weights.copy()
+    weights[7, np.flatnonzero(weights[7])[0]] += 0.25
+    other = BandedRidge(0).fit(Cohort(weights, train.phenotypes, train.atlas, measure="sift2_fbc", described=train.described))
+    assert not other.whole
+    assert not (other.sample(few, seed=5).weights % 1 == 0).all()
+
+
+def test_whole_numbers_have_the_distribution_of_whole_numbers():
+    """Edges of a few streamlines, where a distribution without steps is far from that of counts."""
+    model, _, test = fitted()
+    drawn = {c: model.sample(test.phenotypes, 3, seed=2, counts=c).weights for c in (None, False)}
+    rare = (np.median(test.weights, 0) >= 1) & (np.median(test.weights, 0) <= 5)
+    assert rare.sum() >= 5
+    distance = {c: np.mean([ks_2samp(test.weights[:, e], w[:, e]).statistic for e in np.flatnonzero(rare)]) for c, w in drawn.items()}
+    assert distance[None] < 0.09
+    assert distance[False] > distance[None] + 0.05
 
 
 def test_people_alike_on_an_edge_deviate_by_nothing():

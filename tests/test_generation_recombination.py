@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.recipe_choice import fit_sampler, recipes
+from connectome_gnn.generation.recipe_choice import SURE, Attack, fit_sampler, recipes
 from connectome_gnn.generation.recombination import EVERYTHING, SAMPLING_RIVALS, Patterns, PeopleSampler, Recipe, mixing_weights
 from connectome_gnn.generation.remainder_noise import RegionNoise, SeriesNoise
 
@@ -157,6 +158,47 @@ def test_independent_noise_around_few_patterns_is_left_to_the_gaussian() -> None
     assert choice["components"].iloc[0] < 0.6
 
 
+def test_the_attack_is_the_area_under_the_curve_of_scikit_learn_and_finds_copies() -> None:
+    rng = np.random.default_rng(13)
+    trained, held, drawn = (rng.standard_normal((n, 40)).astype(np.float32) for n in (70, 50, 90))
+    nearest = np.sqrt(((np.concatenate([trained, held])[:, None] - drawn.astype(np.float64)) ** 2).sum(2)).min(1)
+    honest = Attack.of(trained, held, drawn)
+    assert np.isclose(honest.value, roc_auc_score(np.arange(120) < 70, -nearest))
+    assert np.isclose(honest.ours.mean(), honest.value)
+    assert np.isclose(honest.theirs.mean(), honest.value)
+    copies = Attack.of(trained, held, (trained + 0.1 * rng.standard_normal(trained.shape)).astype(np.float32))
+    assert copies.value > 0.99
+    assert copies.beyond(honest) > 5
+    assert honest.beyond(honest) == 0
+    assert honest.beyond(copies) == -copies.beyond(honest)
+
+
+def test_attacks_on_two_fair_draws_differ_by_a_standard_normal() -> None:
+    claimed = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        trained, held, drawn, others = (rng.standard_normal((n, 15)).astype(np.float32) for n in (80, 60, 60, 20))
+        one, two = Attack.of(trained, held, drawn), Attack.of(trained, held, np.concatenate([drawn[:40], others]))
+        claimed.append(one.beyond(two))
+    assert 0.8 < np.std(claimed) < 1.25
+    assert abs(np.mean(claimed)) < 0.3
+
+
+def test_donors_who_are_given_away_are_not_taken_however_hard_to_tell() -> None:
+    # Clouds of people around few centres: donors make people that no Gaussian makes, and copy the centres' people.
+    rng = np.random.default_rng(14)
+    residual = standardised(rng.standard_normal((150, EDGES)) * np.exp(0.8 * rng.standard_normal((150, 1))))
+    people, choice = fit_sampler(residual, np.ones(EDGES), np.full(EDGES, 0.3), signed=False, seed=1)
+    leaking = choice[(choice["recombined"] > 0) & (choice["leak"] > SURE)]
+    assert len(leaking)
+    assert not leaking["chosen"].any()
+    everything = choice[choice["recombined"] == EVERYTHING].iloc[0]
+    gaussian = choice[choice["recombined"] == 0]
+    assert everything["membership"] > gaussian["membership"].max() + 0.1
+    assert (gaussian["leak"] == 0).any()
+    assert not people.holds_training_people or choice[choice["chosen"]]["leak"].iloc[0] <= SURE
+
+
 def test_same_seed_same_bytes(values: NDArray[np.float64], residual: NDArray[np.float32]) -> None:
     (first, choice), (second, again) = (fit_sampler(residual[:100], values.mean(0), values.std(0), signed=True, seed=3) for _ in range(2))
     assert choice.equals(again)
@@ -186,6 +228,19 @@ def test_series_give_possible_correlation_matrices(patterns: Patterns, values: N
     assert np.linalg.eigvalsh(matrices).min() > -1e-3
 
 
+def test_a_long_series_has_the_correlations_that_patterns_ask_for(values: NDArray[np.float64], residual: NDArray[np.float32]) -> None:
+    centre, unit = values.mean(0).astype(np.float32), values.std(0).astype(np.float32)
+    nothing, everything = np.zeros(EDGES, np.float32), np.ones(EDGES, np.float32)
+    noise = SeriesNoise(20_000, centre, unit, nothing, everything)
+    asked = 0.3 * residual[:5]
+    drawn = noise.around(np.concatenate([np.zeros_like(asked), asked]), np.random.default_rng(0))
+    assert np.abs(unit * drawn[:5]).max() < 0.06
+    # Up to terms of the second order, and to the ridge that tames the weakest modes of the group.
+    slope = [(a * b).sum() / (a * a).sum() for a, b in zip(asked, drawn[5:], strict=True)]
+    assert np.allclose(slope, 1, atol=0.2)
+    assert min(np.corrcoef(a, b)[0, 1] for a, b in zip(asked, drawn[5:], strict=True)) > 0.9
+
+
 def test_region_noise_goes_together_on_edges_that_share_a_region() -> None:
     group = to_matrices(np.linspace(0.5, 2, EDGES))
     zeros = np.zeros((6000, EDGES), np.float32)
@@ -203,6 +258,17 @@ def test_region_noise_goes_together_on_edges_that_share_a_region() -> None:
     assert correlation[0.0][0] > 0.3
     assert correlation[0.0][1] < 0.02
     assert abs(correlation[1.0][0]) < 0.01
+
+
+def test_patterns_that_hold_all_variance_leave_nothing_to_noise(patterns: Patterns, values: NDArray[np.float64]) -> None:
+    people = sampler(patterns, values, Recipe(EVERYTHING, 0.0))
+    assert isinstance(people.noise, RegionNoise)
+    assert not people.noise.amplitude.any()
+    first, second = (people.draw(5, np.random.default_rng(0)), people.patterns(5, np.random.default_rng(0)))
+    assert first.tobytes() == second.tobytes()
+    part = sampler(patterns, values, Recipe(0, 1.0)).noise
+    assert isinstance(part, RegionNoise)
+    assert np.median(part.amplitude) > 0.1
 
 
 def test_constant_edges_stay_at_0(values: NDArray[np.float64], residual: NDArray[np.float32]) -> None:

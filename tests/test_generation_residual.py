@@ -27,7 +27,7 @@ def measure(request) -> str:
 
 @pytest.fixture(scope="module")
 def sample(measure) -> Cohort:
-    return generator(measure).sample(halves(measure)[1].phenotypes, seed=3)
+    return generator(measure).sample(halves(measure)[1].phenotypes, seed=4)
 
 
 def test_samples_are_on_the_support(measure, sample):

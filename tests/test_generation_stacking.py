@@ -53,6 +53,20 @@ def test_weights_of_paths_that_are_almost_copies():
     np.testing.assert_allclose(np.append(weights[:-2], weights[-2:].sum()), stack_weights(*problem(1)), atol=1e-4)
 
 
+def test_weights_of_paths_that_are_alike_are_found_in_few_steps():
+    draw = np.random.default_rng(0)
+    truth = draw.standard_normal(3000)
+    paths = truth + draw.standard_normal(3000) + 0.3 * draw.standard_normal((12, 3000))
+    gram, along = paths @ paths.T, paths @ truth
+    weights = stack_weights(gram, along, steps=600)
+    np.testing.assert_allclose(weights, stack_weights(gram, along), atol=1e-9)
+    # Karush-Kuhn-Tucker: with a sum below 1 no weight gains by growing, and none that is used by shrinking.
+    slope = (along - gram @ weights) / along.max()
+    assert 0.4 < weights.sum() < 0.6
+    assert np.abs(slope[weights > 0]).max() < 1e-7
+    assert slope.max() < 1e-7
+
+
 def test_nothing_that_helps_gets_no_weight():
     gram, along = problem(0)
     assert (stack_weights(gram, -np.abs(along)) == 0).all()

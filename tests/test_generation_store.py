@@ -80,13 +80,15 @@ def test_the_same_model_comes_back(model, tmp_path):
         )
         assert one.atlas == other.atlas
     assert again.earned.equals(model.earned.astype(float))
+    assert again.closed_form.paths.equals(model.closed_form.paths)  # without the network's row, which is no path of the closed form
+    assert (again.score, again.people_described) == (model.score, model.people_described)
     for name in ("seed", "messages", "n_components", "network", "sampler", "holds_training_people"):
         assert getattr(again, name) == getattr(model, name)
     assert model.holds_training_people == (model.sampler == "recombined")
     assert again.standard_error(table).tobytes() == model.standard_error(table).tobytes()
     assert len(again.members) == len(model.members)
     twice = again.save(tmp_path / "twice")
-    for name in ("model.safetensors", "config.json"):
+    for name in ("model.safetensors", "config.json", "card.md"):
         assert (twice / name).read_bytes() == (folder / name).read_bytes()
 
 
@@ -100,7 +102,7 @@ def test_it_is_numbers_and_text_and_never_a_pickle(model, tmp_path, monkeypatch)
     monkeypatch.setattr(torch, "save", refuse)
     folder = model.save(tmp_path / "model")
     ConnectomeGenerator.load(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["card.md", "config.json", "model.safetensors"]
     record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert record["format_version"] == store.FORMAT_VERSION
     assert record["atlas"]["label"] == list(model.atlas.labels)
@@ -126,7 +128,7 @@ def test_sources_do_not_know_pickles():
         assert word not in sources
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "card.md"])
 def test_a_missing_file(saved, name):
     (saved / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
@@ -150,7 +152,7 @@ def test_a_changed_byte(saved, place):
         ConnectomeGenerator.load(saved)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "card.md"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_truncated_file(saved, name, share):
     file = saved / name
@@ -213,6 +215,26 @@ def test_a_pickle_in_place_of_the_weights(saved):
     (saved / "model.safetensors").write_bytes(content)
     with pytest.raises(ConnectomeError, match=r"model\.safetensors"):
         ConnectomeGenerator.load(saved)
+
+
+@pytest.mark.parametrize("version", [1, 2, store.FORMAT_VERSION + 1])
+def test_a_model_of_another_version_is_refused_by_its_number(saved, version):
+    record = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    (saved / "config.json").write_text(json.dumps({**record, "format_version": version}), encoding="utf-8")
+    with pytest.raises(ConnectomeError, match=rf"of format {version}; save the model again with this version"):
+        ConnectomeGenerator.load(saved)
+
+
+def test_a_model_does_not_go_where_a_checkpoint_is(saved, tmp_path):
+    """A model's folder is handed on; numbers of people must not go with it."""
+    folder = tmp_path / "checkpoint"
+    fit_small(small_cohort(30)).fit(small_cohort(30), checkpoint=folder)
+    before = sorted(path.name for path in folder.iterdir())
+    assert before
+    for force in (False, True):
+        with pytest.raises(ConnectomeError, match="exists|checkpoint of a fit, with numbers of the people"):
+            ConnectomeGenerator.load(saved).save(folder, force=force)
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_an_existing_folder_needs_force(saved):

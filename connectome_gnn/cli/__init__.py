@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
+from connectome_gnn.cli.attribution import attribute
 from connectome_gnn.cli.augmentation import augment
 from connectome_gnn.cli.cohorts import convert, simulate, split
 from connectome_gnn.cli.demo import demo
 from connectome_gnn.cli.evaluation import evaluate
-from connectome_gnn.cli.models import fit, generate
+from connectome_gnn.cli.models import finetune, fit, generate
 from connectome_gnn.cli.privacy import privacy
 from connectome_gnn.cli.terminal import Commands, say
 from connectome_gnn.cli.topology import topology
@@ -42,7 +43,7 @@ def connectome_gnn(
         raise typer.Exit
 
 
-for command in (demo, simulate, convert, split, fit, generate, evaluate, privacy, augment, topology):
+for command in (demo, simulate, convert, split, fit, finetune, generate, evaluate, attribute, privacy, augment, topology):
     app.command()(command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.effect_maps import EffectSpace, MapKind, MapPrior, Noise, combinations
 from connectome_gnn.generation.features import ProfileFeatures
-from connectome_gnn.generation.paths import Paths
+from connectome_gnn.generation.paths import BATCH, Paths, People, Statistics
+from connectome_gnn.generation.scratch import scratch
 from connectome_gnn.generation.stacking import Agreement
+from connectome_gnn.generation.threads import one_thread
 from connectome_gnn.phenotypes import Encoded
+from connectome_gnn.slices import slices
 
 __all__ = ["TOGETHER", "ClosedForm", "FoldModel"]
 
@@ -41,10 +44,10 @@ class FoldModel:
     average: NDArray[np.float64]
     maps: NDArray[np.float32]
 
-    def predicted(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Expected people in the effect space, (N, D), of profile features (N, F)."""
+    def predicted(self, values: NDArray[np.float64], n_coordinates: int | None = None) -> NDArray[np.float32]:
+        """Expected people in the effect space, (N, D), of profile features (N, F): its leading coordinates, default all."""
         design = self.directions.extended(values) - self.centre
-        return (design.astype(np.float32) @ self.maps + self.average).astype(np.float32)
+        return (design.astype(np.float32) @ self.maps[:, :n_coordinates] + self.average[:n_coordinates]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class ClosedForm:
         return np.sqrt(variance)
 
     @classmethod
+    @one_thread()  # hundreds of small matrices
     def fit(
         cls,
         features: ProfileFeatures,
@@ -97,12 +101,15 @@ class ClosedForm:
         messages: dict[str, NDArray[np.float64]],
         kinds: dict[str, MapKind],
         advance: Callable[..., None] = lambda *_, **__: None,
-    ) -> tuple[ClosedForm, NDArray[np.float64]]:
+    ) -> tuple[ClosedForm, NDArray]:
         """Stack the paths, estimate the stack's effect maps once more under every prior, and stack those; refit on everybody.
 
         All weights are found on people left out. To leave a fold out of the second stack its people must have had no part in the
         first: beside a fit without each fold there is one without each pair of folds (but where fewer than 20 people would be left, as
         with two families). Only band scales, and the residual's covariance, one for all folds, know of them.
+
+        People enter as sums of products of features and coordinates, fold by fold. Their rows are read some at a time, once or twice a
+        fit, for features that depend on what the fit has learned; nothing else grows with their number.
 
         Parameters
         ----------
@@ -115,33 +122,40 @@ class ClosedForm:
         Returns
         -------
         model : ClosedForm.
-        residual : (n, K) what the stack leaves of each person's components, predicted from folds without them.
+        residual : (n, K) float32, what the stack leaves of each person's components, predicted from folds without them.
         """
-        whole = Paths.fit(features, values, space.scores, space.n_components, messages)
+        partitioned = [People.of(features, values, space, tuple(held for _, held in folds)) for folds in partitions]
+        whole = Paths.fit(partitioned[0], messages)
         advance()
-        parts = [_Partition.fit(features, values, space, folds, messages, kinds, whole, advance) for folds in partitions]
+        parts = [_Partition.fit(people, messages, kinds, whole, advance) for people in partitioned]
         agreement = reduce(add, (part.agreement for part in parts))
         weights = agreement.weights
         first = np.mean([part.weights for part in parts], 0)
         ridges = reduce(add, (part.ridges for part in parts))
-        maps = np.mean([part.combined(weights, whole) for part in parts], 0)
-        residual = np.mean([part.residual(weights) for part in parts], 0)
-        names = [*whole.maps, *parts[0].priors]
+        maps = np.mean([part.map(weights) for part in parts], 0)
+        without = tuple(tuple(left.model(weights) for left in part.without) for part in parts)
+        names = [*whole.maps, *kinds]
         table = pd.DataFrame(
             {"r2": [*ridges.r2_alone, *agreement.r2_alone[1:]], "weight": [*weights[0] * first, *weights[1:]]},
             index=pd.Index(names, name="path"),
         )
         table.loc[TOGETHER] = [agreement.r2(weights), table["weight"].sum()]
-        model = cls(
-            features,
-            whole.directions,
-            whole.centre,
-            maps.astype(np.float32) @ space.basis,
-            table,
-            space.basis,
-            tuple(tuple(without.model(weights) for without in part.without) for part in parts),
-        )
-        return model, residual[:, : space.n_components]
+        model = cls(features, whole.directions, whole.centre, maps.astype(np.float32) @ space.basis, table, space.basis, without)
+        return model, _residual(without, partitions, values, space)
+
+
+def _residual(
+    without: Sequence[Sequence[FoldModel]], partitions: Sequence[Folds], values: NDArray[np.float64], space: EffectSpace
+) -> NDArray[np.float32]:
+    """What models without a fold leave of its people's components, (n, K), on average over partitions."""
+    k = space.n_components
+    left = scratch((len(values), k), np.float32)
+    left[:] = space.components
+    for models, folds in zip(without, partitions, strict=True):
+        for model, (_, held) in zip(models, folds, strict=True):
+            for part in slices(len(held), BATCH):
+                left[held[part]] -= model.predicted(values[held[part]], k) / np.float32(len(partitions))
+    return left
 
 
 @dataclass(frozen=True)
@@ -152,157 +166,177 @@ class _Partition:
     ----------
     ridges : agreement of the ridge paths with people left out.
     weights : (J,) weights of the ridge paths.
-    turned : (D, L) from what the ridge paths predict together to uncorrelated scores of unit variance.
-    priors : name of each kind of effect maps, and the maps (L, D) from everybody.
     agreement : agreement of the weighted ridge paths, and of each kind of effect maps, with people left out.
-    predictions : (1 + priors, n, D) what those predict for people left out.
-    real : (n, D) what they should have predicted.
+    whole : both stacks with everybody.
     without : both stacks without each fold.
     """
 
     ridges: Agreement
     weights: NDArray[np.float64]
-    turned: NDArray[np.float64]
-    priors: dict[str, NDArray[np.float64]]
     agreement: Agreement
-    predictions: NDArray[np.float32]
-    real: NDArray[np.float64]
-    without: tuple[_Without, ...]
+    whole: _Stacks
+    without: tuple[_Stacks, ...]
 
     @classmethod
     def fit(
         cls,
-        features: ProfileFeatures,
-        values: NDArray[np.float64],
-        space: EffectSpace,
-        folds: Folds,
+        people: People,
         messages: dict[str, NDArray[np.float64]],
         kinds: dict[str, MapKind],
         whole: Paths,
         advance: Callable[..., None],
     ) -> _Partition:
-        scores = space.scores
-        helds = [held for _, held in folds]
+        """Both stacks of people in folds, and of ``whole``, the paths of everybody."""
+        numbers = range(len(people.parts))
 
-        def fitted(rows: NDArray[np.intp], scales: dict[str, float] | None = None) -> Paths:
-            paths = Paths.fit(features, values[rows], scores[rows], space.n_components, messages, scales)
+        def fitted(folds: list[int], scales: dict[str, float] | None = None) -> Paths:
+            paths = Paths.fit(people.only(*folds), messages, scales)
             advance()
             return paths
 
-        def left_out(paths: Paths, number: int) -> _LeftOut:
-            held = helds[number]
-            return _LeftOut.of(paths, values[held], scores[held], space.energy[held].sum())
+        single = [_LeftOut.of(fitted([other for other in numbers if other != number]), people.only(number)) for number in numbers]
 
         def left_out_too(other: int, number: int) -> _LeftOut:
             """The people of another fold, from a fit without them and without this fold's; with these where too few are left."""
-            rows = np.setdiff1d(folds[number][0], helds[other])
+            rest = [fold for fold in numbers if fold not in (other, number)]
+            if sum(len(people.parts[fold]) for fold in rest) < FEWEST:
+                return single[other]
             # Band scales come from the fit without this fold: a search for every pair would take twice the time.
-            return left_out(fitted(rows, fits[number].scales), other) if len(rows) >= FEWEST else single[other]
+            return _LeftOut.of(fitted(rest, single[number].scales), people.only(other))
 
-        fits = [fitted(rows) for rows, _ in folds]
-        single = [left_out(paths, number) for number, paths in enumerate(fits)]
         everybody = _Stacked.of(single)
-        noise = Noise.of(everybody.real - everybody.predicted)
-        priors = {name: MapPrior.of(kind, noise) for name, kind in kinds.items()}
-        turned, maps = everybody.maps(noise, priors)
-        predictions = np.zeros((1 + len(priors), *scores.shape), np.float32)
-        real, agreement, without = np.zeros_like(scores), [], []
-        for number, held in enumerate(helds):
-            stacked = _Stacked.of([left_out_too(other, number) for other in range(len(helds)) if other != number])
-            real[held] = single[number].real
-            together = single[number].predicted(stacked.weights)
-            own, held_maps = stacked.maps(noise, priors)
-            predictions[:, held] = [together, *(together @ own @ effect for effect in held_maps.values())]
-            without.append(_Without(fits[number], _weighted(fits[number], stacked.weights), own, list(held_maps.values())))
-            agreement.append(Agreement.of(predictions[:, held], real[held], (real[held] ** 2).sum() + space.energy[held].sum()))
-        return cls(everybody.agreement, everybody.weights, turned, maps, reduce(add, agreement), predictions, real, tuple(without))
+        noise = everybody.noise()
+        priors = [MapPrior.of(kind, noise) for kind in kinds.values()]
+        agreement, without = [], []
+        for number, held in enumerate(single):
+            stacked = _Stacked.of([left_out_too(other, number) for other in numbers if other != number])
+            without.append(_Stacks(held.directions, held.centre, held.average, held.map(stacked.weights), *stacked.maps(noise, priors)))
+            agreement.append(held.agreement(without[-1].each()))
+        ridges = np.tensordot(everybody.weights, np.stack(list(whole.maps.values())), 1)
+        both = _Stacks(whole.directions, whole.centre, whole.average, ridges, *everybody.maps(noise, priors))
+        return cls(everybody.agreement, everybody.weights, reduce(add, agreement), both, tuple(without))
 
-    def combined(self, weights: NDArray[np.float64], whole: Paths) -> NDArray[np.float64]:
+    def map(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """One map (F + D', D) of the second stack's weights (1 + priors,)."""
-        return _combined(weights, _weighted(whole, self.weights), self.turned, list(self.priors.values()))
-
-    def residual(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the second stack's weights leave of people left out, (n, D)."""
-        return self.real - np.tensordot(weights, self.predictions, 1)
+        return self.whole.map(weights)
 
 
 @dataclass(frozen=True)
-class _Without:
-    """Both stacks without a fold: the paths, their weighted map (F + D', D), combinations (D, L), and each kind of maps, (L, D)."""
+class _Stacks:
+    """Both stacks of some people.
 
-    paths: Paths
+    Parameters
+    ----------
+    directions, centre, average : as in :class:`FoldModel`.
+    ridges : (F + D', D) the first stack.
+    turned : (D, L) from what it predicts to uncorrelated scores of unit variance.
+    maps : (priors, L, D) effect of those scores, for each kind of maps.
+    """
+
+    directions: Directions
+    centre: NDArray[np.float64]
+    average: NDArray[np.float64]
     ridges: NDArray[np.float64]
     turned: NDArray[np.float64]
-    maps: list[NDArray[np.float64]]
+    maps: NDArray[np.float64]
+
+    def each(self) -> Iterator[NDArray[np.float64]]:
+        """What the second stack weighs, maps (F + D', D): the first stack, then each kind of maps."""
+        yield self.ridges
+        scores = self.ridges @ self.turned
+        yield from (scores @ effect for effect in self.maps)
+
+    def map(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Put together by the second stack's weights (1 + priors,), a map (F + D', D)."""
+        return weights[0] * self.ridges + self.ridges @ self.turned @ np.tensordot(weights[1:], self.maps, 1)
 
     def model(self, weights: NDArray[np.float64]) -> FoldModel:
         """Put together by the second stack's weights (1 + priors,)."""
-        maps = _combined(weights, self.ridges, self.turned, self.maps)
-        return FoldModel(self.paths.directions, self.paths.centre, self.paths.average, maps.astype(np.float32))
-
-
-def _weighted(paths: Paths, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The first stack as one map, (F + D', D)."""
-    return np.tensordot(weights, np.stack(list(paths.maps.values())), 1)
-
-
-def _combined(
-    weights: NDArray[np.float64], ridges: NDArray[np.float64], turned: NDArray[np.float64], maps: list[NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """Both stacks as one map, (F + D', D)."""
-    return weights[0] * ridges + ridges @ turned @ np.tensordot(weights[1:], np.stack(maps), 1)
+        return FoldModel(self.directions, self.centre, self.average, self.map(weights).astype(np.float32))
 
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """People left out: their features (n, F + D'), the paths' maps (J, F + D', D), the people themselves (n, D), their energy."""
+    """People left out of a fit of the paths, as sums.
 
-    design: NDArray[np.float32]
+    Parameters
+    ----------
+    directions, centre, average, scales : of the fit (:class:`Paths`).
+    maps : (J, F + D', D) of the paths.
+    sums : of the people's features and coordinates, both around those that the paths were fitted on.
+    energy : the people's sum of squares around the same average, what lies outside of the effect space included.
+    """
+
+    directions: Directions
+    centre: NDArray[np.float64]
+    average: NDArray[np.float64]
+    scales: dict[str, float]
     maps: NDArray[np.float32]
-    real: NDArray[np.float64]
+    sums: Statistics
     energy: float
 
     @classmethod
-    def of(cls, paths: Paths, values: NDArray[np.float64], scores: NDArray[np.float64], outside: float) -> _LeftOut:
-        """People with these features and scores; ``outside`` is what energy they have beyond the effect space."""
-        real = scores - paths.average
+    def of(cls, paths: Paths, people: People) -> _LeftOut:
+        """People who had no part in the paths."""
+        sums = people.extended(paths.directions).around(paths.centre, paths.average)
+        outside = sum(float(people.space.energy[part].sum()) for part in people.parts)
         maps = np.stack([effect.astype(np.float32) for effect in paths.maps.values()])
-        return cls(paths.design(values).astype(np.float32), maps, real, float((real**2).sum() + outside))
+        return cls(paths.directions, paths.centre, paths.average, paths.scales, maps, sums, float(np.trace(sums.scatter)) + outside)
 
-    def agreement(self) -> Agreement:
-        """Of every path with the people."""
-        products = (self.design.T @ self.design) @ self.maps
+    def agreement(self, maps: Iterable[NDArray]) -> Agreement:
+        """Of what some maps (F + D', D) predict with the people."""
+        gram, cross = self.sums.gram.astype(np.float32), self.sums.cross.astype(np.float32)
+        each = [effect.astype(np.float32, copy=False) for effect in maps]
+        products = [gram @ effect for effect in each]
         return Agreement(
-            np.array([[float(np.vdot(left, right)) for right in products] for left in self.maps]),
-            np.array([float(np.vdot(self.design.T @ self.real.astype(np.float32), effect)) for effect in self.maps]),
+            np.array([[float(np.vdot(left, right)) for right in products] for left in each]),
+            np.array([float(np.vdot(cross, effect)) for effect in each]),
             self.energy,
         )
 
-    def predicted(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the weighted paths predict, (n, D)."""
-        return (self.design @ np.tensordot(weights.astype(np.float32), self.maps, 1)).astype(np.float64)
+    def map(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The weighted paths as one map, (F + D', D)."""
+        return np.tensordot(weights.astype(np.float32), self.maps, 1).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class _Stacked:
-    """The first stack: agreement, weights (J,), and people left out, (n, D), beside what is predicted for them."""
+    """The first stack: agreement, weights (J,), and people left out, beside the map (F + D', D) that predicts each part of them."""
 
     agreement: Agreement
     weights: NDArray[np.float64]
-    predicted: NDArray[np.float64]
-    real: NDArray[np.float64]
+    people: list[tuple[Statistics, NDArray[np.float64]]]
 
     @classmethod
     def of(cls, people: Sequence[_LeftOut]) -> _Stacked:
         """Weigh the paths on people left out."""
-        agreement = reduce(add, (some.agreement() for some in people))
+        agreement = reduce(add, (some.agreement(some.maps) for some in people))
         weights = agreement.weights
-        predicted = np.concatenate([some.predicted(weights) for some in people])
-        return cls(agreement, weights, predicted, np.concatenate([some.real for some in people]))
+        return cls(agreement, weights, [(some.sums, some.map(weights)) for some in people])
 
-    def maps(self, noise: Noise, priors: dict[str, MapPrior]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-        """Combinations of phenotypes (D, L) and, for every prior, what each does in the effect space, (L, D)."""
-        turned = combinations(self.predicted, noise)
-        scores = self.predicted @ turned
-        estimate = noise.whitened(np.linalg.lstsq(scores, self.real, rcond=None)[0].astype(np.float64))
-        return turned, {name: noise.back(prior.posterior(estimate, len(scores))) for name, prior in priors.items()}
+    @property
+    def n(self) -> int:
+        """Number of people."""
+        return sum(sums.n for sums, _ in self.people)
+
+    def noise(self) -> Noise:
+        """How people differ around what is predicted for them."""
+
+        def scatter(sums: Statistics, effect: NDArray[np.float64]) -> NDArray[np.float64]:
+            shared = sums.cross.T @ effect
+            return sums.scatter - shared - shared.T + effect.T @ sums.gram @ effect
+
+        return Noise.of(reduce(add, (scatter(*some) for some in self.people)), self.n)
+
+    def maps(self, noise: Noise, priors: Sequence[MapPrior]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Combinations of phenotypes (D, L) and, for every prior, what each does in the effect space, (priors, L, D)."""
+
+        def energy(sums: Statistics, effect: NDArray[np.float64]) -> NDArray[np.float64]:
+            whitened = noise.whitened(effect)
+            return whitened.T @ sums.gram @ whitened
+
+        turned = combinations(reduce(add, (energy(*some) for some in self.people)), self.n, noise)
+        shared = reduce(add, ((effect @ turned).T @ sums.cross for sums, effect in self.people))
+        # Least squares on uncorrelated scores of unit variance.
+        estimate = noise.whitened(shared / self.n)
+        return turned, np.stack([noise.back(prior.posterior(estimate, self.n)) for prior in priors])

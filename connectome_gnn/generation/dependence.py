@@ -12,7 +12,7 @@ from scipy.optimize import isotonic_regression
 
 from connectome_gnn.generation.edge_space import signs
 
-__all__ = ["Factors", "factors_of_components", "factors_of_people", "low_rank_draw", "principal_mixtures", "strength_beyond"]
+__all__ = ["Factors", "factors_of_components", "factors_of_people", "low_rank_draw", "own_parts", "principal_mixtures", "strength_beyond"]
 
 MAX_FACTORS = 300
 LEAST_OWN = 0.02
@@ -150,6 +150,11 @@ def factors_of_components(
     scores = components @ vectors * np.sqrt(variance / np.maximum(values, 1e-12))
     directions = (directions / length[:, None]).astype(np.float32)
     return Factors(directions * signs(directions)[:, None], variance, scores, size, own)
+
+
+def own_parts(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What loadings (Q, E) leave of edges' variance of 1, (E,): at least 2 %."""
+    return np.maximum(1 - (loadings**2).sum(0), LEAST_OWN)
 
 
 def low_rank_draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ class Directions:
     def fit(
         cls,
         features: ProfileFeatures,
-        values: NDArray[np.float64],
+        profiles: Callable[[], Iterable[NDArray[np.float64]]],
         coefficients: NDArray[np.float64],
         unit: NDArray[np.float64],
     ) -> Directions:
@@ -54,7 +55,7 @@ class Directions:
         Parameters
         ----------
         features : the profile features that ``coefficients`` belong to.
-        values : (n, F) training people's features.
+        profiles : gives the training people's features, (n, F), some people at a time.
         coefficients : (F, K) banded ridge coefficients.
         unit : (K,) residual standard deviation of each component, which whitens them.
         """
@@ -73,15 +74,15 @@ class Directions:
                 combinations.append(combination)
                 groups.append(group)
         weights = np.array(combinations).reshape(len(groups), n_linear).T
-        scale = (values[:, :n_linear] @ weights).std(0)
+        scale = _mean_and_deviation(values[:, :n_linear] @ weights for values in profiles())[1]
         scale = np.where(scale > 1e-9, scale, np.inf)
         columns = list(features.schema.columns)
         age = columns.index(features.age) if features.age else None
         sex = columns.index(features.sex) if features.sex else None
         none = np.zeros(1)
-        raw = cls(weights, tuple(groups), age, sex, scale, none, none + 1)._raw(values)
-        deviation = raw.std(0)
-        return cls(weights, tuple(groups), age, sex, scale, raw.mean(0), np.where(deviation > 1e-9, deviation, np.inf))
+        bare = cls(weights, tuple(groups), age, sex, scale, none, none + 1)
+        mean, deviation = _mean_and_deviation(map(bare._raw, profiles()))
+        return cls(weights, tuple(groups), age, sex, scale, mean, np.where(deviation > 1e-9, deviation, np.inf))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -105,3 +106,14 @@ class Directions:
         blocks += [along * values[:, [place]] for place in (self.age, self.sex) if place is not None]
         first, second = np.triu_indices(along.shape[1], 1)
         return np.concatenate([*blocks, along[:, first] * along[:, second]], 1)
+
+
+def _mean_and_deviation(parts: Iterable[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation (m,) over the rows of all parts (n, m), without cancellation (Chan, Golub & LeVeque 1983)."""
+    n, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for part in parts:
+        here, before, n = part.mean(0), n, n + len(part)
+        away = here - mean
+        squares = squares + ((part - here) ** 2).sum(0) + away**2 * (before * len(part) / n)
+        mean = mean + away * (len(part) / n)
+    return mean, np.sqrt(squares / n)

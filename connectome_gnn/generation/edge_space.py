@@ -12,6 +12,7 @@ from scipy.linalg import eigh, qr
 from connectome_gnn.cohort import BATCH, Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint
+from connectome_gnn.generation.scratch import scratch
 from connectome_gnn.slices import slices
 
 __all__ = ["EXACT_PEOPLE", "EdgeSpace", "signs"]
@@ -49,13 +50,14 @@ class EdgeSpace:
     @classmethod
     def fit(
         cls, cohort: Cohort, *, n_components: int = N_COMPONENTS, seed: int = 0, checkpoint: Checkpoint = NO_CHECKPOINT
-    ) -> tuple[EdgeSpace, NDArray[np.float64]]:
+    ) -> tuple[EdgeSpace, NDArray]:
         """Learn the space from training people, reading the memory map batch by batch.
 
         Up to 600 people every component is kept, so that nothing is lost; beyond, the leading ``n_components`` by a randomised block
         Krylov method (Musco & Musco 2015, algorithm 2). The map is read four times from its beginning to its end: statistics come
         together with the first random sums, an iteration is one reading, and the last one gives the people's components too. What is
-        held is a batch, 3 (K + 20) sums of all edges, a few times, and 3 (K + 20) numbers a person; nothing of the cohort's size.
+        held is a batch and 3 (K + 20) sums of all edges, a few times; 3 (K + 20) numbers a person for a while, and K of them in the end,
+        lie in a temporary file where they are many. Nothing is of the cohort's size.
         300 components then hold .998 of the variance that exact ones hold (measured, 3,000 people of 64 regions; .980 with as many
         power iterations in place of the Krylov space).
 
@@ -69,7 +71,7 @@ class EdgeSpace:
         Returns
         -------
         space : EdgeSpace.
-        scores : (N, K) training people's components.
+        scores : (N, K) float32 training people's components.
 
         Raises
         ------
@@ -91,9 +93,9 @@ class EdgeSpace:
             part /= std
             yield rows, part
 
-    def scores(self, cohort: Cohort) -> NDArray[np.float64]:
-        """Components of people's standardised edges, (N, K)."""
-        scores = np.empty((cohort.n_people, self.n_components))
+    def scores(self, cohort: Cohort) -> NDArray:
+        """Components of people's standardised edges, (N, K) float32."""
+        scores = scratch((cohort.n_people, self.n_components), np.float32)
         for rows, values in self.standardised(cohort):
             scores[rows] = values @ self.basis.T
         return scores
@@ -105,7 +107,7 @@ class EdgeSpace:
         return out
 
 
-def _fit(cohort: Cohort, n_components: int, seed: int, checkpoint: Checkpoint) -> tuple[EdgeSpace, NDArray[np.float64]]:
+def _fit(cohort: Cohort, n_components: int, seed: int, checkpoint: Checkpoint) -> tuple[EdgeSpace, NDArray]:
     n = cohort.n_people
     few = n <= EXACT_PEOPLE
     width = 0 if few else min(n_components + OVERSAMPLING, n - 1, cohort.n_edges)
@@ -181,9 +183,9 @@ def _iterated(space: EdgeSpace, cohort: Cohort, basis: NDArray[np.float32]) -> N
 
 def _leading_components(
     space: EdgeSpace, cohort: Cohort, basis: NDArray[np.float32], n_components: int
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray]:
     """Strongest components (K, kept edges) within the span of a basis (w, kept edges), and people's scores on them (N, K)."""
-    sketch = np.empty((cohort.n_people, len(basis)), np.float32)
+    sketch = scratch((cohort.n_people, len(basis)), np.float32)
     gram = np.zeros((len(basis), len(basis)))
     for rows, values in space.standardised(cohort):
         sketch[rows] = values @ basis.T
@@ -193,7 +195,7 @@ def _leading_components(
     components = strongest.T.astype(np.float32) @ basis
     sign = signs(components)
     strongest *= sign
-    scores = np.empty((cohort.n_people, len(components)))
+    scores = scratch((cohort.n_people, len(components)), np.float32)
     for rows in slices(len(sketch), BATCH):
         scores[rows] = sketch[rows] @ strongest
     return components * sign[:, None], scores

@@ -20,6 +20,7 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices, n_regions_of
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.messages import backbone_neighbours, pass_messages
+from connectome_gnn.generation.scratch import scratch
 
 __all__ = ["MAPS", "EffectSpace", "MapKind", "MapPrior", "Noise", "combinations", "map_kinds", "step_of", "systems_of"]
 
@@ -42,27 +43,39 @@ class EffectSpace:
     Parameters
     ----------
     basis : (D, kept edges) orthonormal rows: the K components, then patterns.
-    scores : (n, D) the training people's.
+    components : (n, K) the training people's.
+    patterns : (n, D - K) float32, the training people along the patterns.
     energy : (n,) what lies outside of the basis, a person's sum of squares.
-    n_components : K.
     """
 
     basis: NDArray[np.float32]
-    scores: NDArray[np.float64]
+    components: NDArray[np.floating]
+    patterns: NDArray[np.float32]
     energy: NDArray[np.float64]
-    n_components: int
 
     @classmethod
-    def fit(cls, space: EdgeSpace, scores: NDArray[np.float64], cohort: Cohort, step: NDArray[np.float32] | None) -> EffectSpace:
+    def fit(cls, space: EdgeSpace, components: NDArray[np.floating], cohort: Cohort, step: NDArray[np.float32] | None) -> EffectSpace:
         """Extend the components (n, K) of training people by patterns that a step of messages, (R, R), hardly changes; None adds none."""
-        patterns = np.empty((0, space.basis.shape[1]), np.float32) if step is None else _smooth_patterns(space, step)
-        wide = np.concatenate([scores, np.empty((len(scores), len(patterns)))], 1)
-        energy = np.empty(len(scores))
+        smooth = np.empty((0, space.basis.shape[1]), np.float32) if step is None else _smooth_patterns(space, step)
+        patterns, energy = scratch((len(components), len(smooth)), np.float32), np.empty(len(components))
         for rows, edges in space.standardised(cohort):
-            wide[rows, space.n_components :] = edges @ patterns.T
-            energy[rows] = np.einsum("ne,ne->n", edges, edges, dtype=np.float64)
-        outside = np.maximum(energy - (wide**2).sum(1), 0)
-        return cls(np.concatenate([space.basis, patterns]), wide, outside, space.n_components)
+            patterns[rows] = edges @ smooth.T
+            inside = (components[rows].astype(np.float64) ** 2).sum(1) + (patterns[rows].astype(np.float64) ** 2).sum(1)
+            energy[rows] = np.maximum(np.einsum("ne,ne->n", edges, edges, dtype=np.float64) - inside, 0)
+        return cls(np.concatenate([space.basis, smooth]), components, patterns, energy)
+
+    @property
+    def n_components(self) -> int:
+        """K, how many leading coordinates are components."""
+        return self.components.shape[1]
+
+    def people(self, rows: NDArray[np.intp], n_coordinates: int | None = None) -> NDArray[np.float64]:
+        """Leading coordinates (n, D) of some people, default all."""
+        wanted = len(self.basis) if n_coordinates is None else n_coordinates
+        out = np.empty((len(rows), wanted))
+        out[:, : self.n_components] = self.components[rows, :wanted]
+        out[:, self.n_components :] = self.patterns[rows, : max(wanted - self.n_components, 0)]
+        return out
 
 
 def _smooth_patterns(space: EdgeSpace, step: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -157,10 +170,13 @@ class Noise:
     variance: NDArray[np.float64]
 
     @classmethod
-    def of(cls, residual: NDArray[np.float64]) -> Noise:
-        """From residuals (n, D); beyond a tenth as many axes as people, where variances cannot be told apart, they count as equal."""
-        n, d = residual.shape
-        variance, axes = eigh(residual.T @ residual / n)
+    def of(cls, scatter: NDArray[np.float64], n: int) -> Noise:
+        """From the sums of products (D, D) of n people's residuals.
+
+        Beyond a tenth as many axes as people, where variances cannot be told apart, they count as equal.
+        """
+        d = len(scatter)
+        variance, axes = eigh(scatter / n, driver="evd")
         variance, axes = np.maximum(variance[::-1], 0), axes[:, ::-1]
         told = n // 10 if d > n / 4 else d
         if told < d:
@@ -196,7 +212,7 @@ class MapPrior:
         if kind.covariance is not None:
             total += (1 - kind.own) * noise.axes.T @ kind.covariance @ noise.axes
         unit = np.sqrt(noise.variance)
-        share, axes = eigh(total / unit[:, None] / unit)
+        share, axes = eigh(total / unit[:, None] / unit, driver="evd")
         return cls(axes, _mean_one(np.maximum(share, 0)))
 
     def posterior(self, estimate: NDArray[np.float64], n: int) -> NDArray[np.float64]:
@@ -216,14 +232,24 @@ class MapPrior:
         return (along * kept) @ self.axes.T
 
 
-def combinations(predicted: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
-    """The combinations of phenotypes that move connectomes most: (D, L) from predictions (n, D) to uncorrelated unit-variance scores."""
-    whitened = noise.whitened(predicted)
-    _, strength, right = np.linalg.svd(whitened, full_matrices=False)
+def combinations(gram: NDArray[np.float64], n: int, noise: Noise) -> NDArray[np.float64]:
+    """The combinations of phenotypes that move connectomes most.
+
+    Parameters
+    ----------
+    gram : (D, D) sums of products of whitened predictions for people.
+    n : number of people.
+    noise : by which they are whitened.
+
+    Returns
+    -------
+    turned : (D, L) from predictions, not whitened, to uncorrelated scores of unit variance.
+    """
+    d = len(gram)
+    energy, axes = eigh(gram, subset_by_index=(max(d - MAPS, 0), d - 1))
     # A combination that is predicted to move people by less than the noise of their mean, 1 / n of variance, cannot be told from none.
-    used = min(MAPS, int((strength > 1).sum()))
-    turned = right[:used].T / strength[:used] * np.sqrt(len(predicted))
-    return noise.axes @ (turned / np.sqrt(noise.variance)[:, None])
+    used = np.flatnonzero(energy > 1)[::-1]
+    return noise.axes @ (axes[:, used] * np.sqrt(n / energy[used]) / np.sqrt(noise.variance)[:, None])
 
 
 def systems_of(atlas: Atlas) -> NDArray[np.intp] | None:

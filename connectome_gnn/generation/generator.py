@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.closed_form import ClosedForm, FoldModel
+from connectome_gnn.generation.card import described_people, score_interval
+from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, FoldModel
 from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.effect_maps import EffectSpace, map_kinds, step_of, systems_of
+from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.messages import message_matrix, similar_profiles
 from connectome_gnn.generation.model import BATCH, ConnectomeModel, TrainingData
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask, component_gate, cross_fit
@@ -26,7 +28,11 @@ from connectome_gnn.generation.private_fit import check_private, fit_private
 from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler
 from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
+from connectome_gnn.generation.transfer import Origin, Transfer, check_cohort, source_digest, standard_error
+from connectome_gnn.generation.transfer_fit import fit_transfer
+from connectome_gnn.generation.transfer_residual import fit_blend
 from connectome_gnn.graphs import region_features
+from connectome_gnn.phenotypes import Encoded
 from connectome_gnn.progress import progress
 from connectome_gnn.slices import slices
 
@@ -66,6 +72,14 @@ class ConnectomeGenerator(ConnectomeModel):
         ``privacy.network_share`` gives it a share of the budget, and is left out otherwise. Where the budget went stands in
         ``account`` once fitted. ``seed`` plays no part in the noise, which must be secret.
 
+    Attributes
+    ----------
+    earned : table of paths once fitted: ``r2`` beyond the mean of people left out, by itself, and ``weight``.
+    score : ``r2`` of all paths together, with its 95 % interval ``low``, ``high``; None with ``privacy``.
+    transfer : what a model by :meth:`finetune` has of its source (:class:`~connectome_gnn.generation.transfer.Transfer`), otherwise None.
+    held_out : scores on people held out, to stand in the card of the saved model
+        (:func:`~connectome_gnn.generation.card.held_out_scores`); None until they are set.
+
     Examples
     --------
     >>> import connectome_gnn as cg
@@ -104,6 +118,11 @@ class ConnectomeGenerator(ConnectomeModel):
         self.people: PeopleSampler | None = None
         self.privacy = privacy
         self.account: dict[str, Any] | None = None
+        self.transfer: Transfer | None = None
+        self.people_described: list[dict[str, Any]] = []
+        self.score: dict[str, float] | None = None
+        self.held_out: dict[str, Any] | None = None
+        self._source: ConnectomeGenerator | None = None
 
     def fit(self, cohort: Cohort, *, distribution: bool = True, checkpoint: str | Path | None = None) -> Self:
         """Learn from training people; with ``privacy`` from bounded, noisy sums over them alone.
@@ -127,14 +146,62 @@ class ConnectomeGenerator(ConnectomeModel):
         PhenotypeWarning
             For phenotypes that are constant, mostly missing, or free text; not with ``privacy``, which keeps it to itself.
         """
+        self.held_out = None
         if self.privacy is None:
             return super().fit(cohort, distribution=distribution, checkpoint=checkpoint)
         if checkpoint is not None:
             raise ConnectomeError("a fit under differential privacy stores nothing on its way; leave checkpoint out")
         with progress(f"Fitting {self.label} privately") as advance:
             fit_private(self, cohort, self.privacy, advance)
-        self._fitted = True
+        self._fitted, self._knows_people = True, distribution
         return self
+
+    def finetune(
+        self, cohort: Cohort, *, seed: int | None = None, distribution: bool = True, checkpoint: str | Path | None = None
+    ) -> ConnectomeGenerator:
+        """A model of a small cohort that starts from this one, of a big cohort; this one stays as it is.
+
+        The small cohort has its own mean, spread and distribution of every edge (another scanner), and its own phenotypes. What this
+        model expects of its people is a path in the new model's stack, as strong as people left out show, with a correction for what it
+        leaves; a fit from scratch stands beside it. Phenotypes of one name are the same thing in both; those that only this model
+        knows count as missing, those that only the small cohort has get a path of their own. How people differ around the mean, too, is
+        this model's as far as it makes people left out more likely.
+
+        The people must not be those that this model was fitted to: then what is said of people left out would be too good.
+
+        Parameters
+        ----------
+        cohort : the small cohort: the same atlas (regions in the same order) and measure.
+        seed : of everything random in fitting; default this model's. All other settings are this model's.
+        distribution, checkpoint : as for :meth:`fit`.
+
+        Returns
+        -------
+        model : a fitted ConnectomeGenerator. ``model.transfer.helped`` says whether this model helped, ``model.transfer.comparison`` has
+            the numbers. It keeps no promise of differential privacy towards the small cohort's people, whatever this one keeps towards
+            its own.
+
+        Raises
+        ------
+        ConnectomeError
+            If the cohort is of another atlas or measure, or shares no phenotype with this model; if a phenotype has other units or levels;
+            as for :meth:`fit`.
+        """
+        self._check_fitted()
+        check_cohort(self, cohort)
+        model = ConnectomeGenerator(
+            self.seed if seed is None else seed,
+            messages=self.messages,
+            network=DEFAULT_NETWORK if self.privacy is not None else self.network,
+            n_components=self.n_components,
+            training=self.training,
+            sampler=self.sampler,
+        )
+        model._source = self
+        try:
+            return model.fit(cohort, distribution=distribution, checkpoint=checkpoint)
+        finally:
+            model._source = None
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -142,42 +209,80 @@ class ConnectomeGenerator(ConnectomeModel):
             "messages": self.messages,
             "network": None if self.network is None else asdict(self.network),
             "sampler": asdict(self.sampler) if isinstance(self.sampler, Recipe) else self.sampler,
+            "source": None if self._source is None else source_digest(self._source),
         }
 
     def _fit_mean(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
         residual = self._fit_closed_form(data, advance)
         self.members, self.gate = [], np.zeros(0)
-        earned = self.closed_form.paths.copy()
         if self.network is not None:
             residual, row = self._fit_network(self.network, data, residual, advance)
-            earned.loc[NETWORK_LABEL] = row
-        self.earned = earned
+            self.earned.loc[NETWORK_LABEL] = row
+        self.people_described = described_people(self.schema, data.cohort.phenotypes)
+        r2 = self.earned["r2"].get(TOGETHER, 0.0) + self.earned["r2"].get(NETWORK_LABEL, 0.0)
+        energy = float(data.cohort.n_people * self.space.kept.sum())
+        self.score = score_interval(residual, data.scores, energy, r2, data.cohort.units(), self.seed)
         return residual
 
     def _fit_closed_form(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
         """Fit the stack of closed-form paths; what it leaves of the people's components, (n, K)."""
+        self.transfer = None
+        if self._source is not None:
+            return self._fit_transfer(self._source, data, advance)
 
         def fit() -> tuple[ClosedForm, NDArray[np.float64]]:
-            backbone = self._backbone()
-            step = step_of(backbone) if self.messages else None
-            effects = EffectSpace.fit(self.space, data.scores, data.cohort, step)
-            kinds = {} if step is None else {"similar regions": similar_profiles(backbone), "the backbone": step}
-            partitions = [data.folds(INNER_FOLDS, self.seed)]
-            if data.cohort.n_people <= FEW_PEOPLE:  # small cohorts: a second partition steadies the weights
-                partitions.append(data.folds(INNER_FOLDS, self.seed + 1))
-            return ClosedForm.fit(
-                data.features,
-                data.values,
-                effects,
-                partitions,
-                {kind: message_matrix(effects.basis, neighbours, self.space.kept) for kind, neighbours in kinds.items()},
-                map_kinds(effects.basis, self.space.kept, step, systems_of(self.atlas)),
-                advance,
-            )
+            return self._closed_form(self._effects(data), data.features, data.values, self._partitions(data), advance)
 
         types, given = (ClosedForm, Directions, FoldModel), (data.features,)
         self.closed_form, residual = data.checkpoint.stage("closed form", fit, types=types, given=given)
+        self.earned = self.closed_form.paths.copy()
         return residual
+
+    def _fit_transfer(self, source: ConnectomeGenerator, data: TrainingData, advance: Any) -> NDArray[np.float64]:
+        """Fit the mean with another model's expectations as a further path; what it leaves of the people's components, (n, K)."""
+        cohort, partitions = data.cohort, self._partitions(data)
+
+        def fit(name: str, effects: EffectSpace, features: ProfileFeatures, values: NDArray[np.float64]) -> ClosedForm:
+            form, _ = data.checkpoint.stage(
+                name,
+                lambda: self._closed_form(effects, features, values, partitions, advance),
+                types=(ClosedForm, Directions, FoldModel),
+                given=(features,),
+                depends={"people": effects.components},
+            )
+            return form
+
+        origin = Origin.of(source, self.schema, cohort.phenotypes, cohort.name)
+        effects = self._effects(data)
+        fitted = fit_transfer(origin, self.space, effects, cohort, data.features, data.values, partitions, fit, seed=self.seed)
+        self.closed_form, self.transfer, self.earned = fitted.closed_form, fitted.transfer, fitted.earned
+        self.space, data.space, data.scores = fitted.space, fitted.space, fitted.scores
+        return fitted.residual
+
+    def _partitions(self, data: TrainingData) -> list[list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+        """Partitions of the people into folds, on which paths are weighed."""
+        few = data.cohort.n_people <= FEW_PEOPLE  # a second partition steadies the weights
+        return [data.folds(INNER_FOLDS, self.seed + number) for number in range(1 + few)]
+
+    def _effects(self, data: TrainingData) -> EffectSpace:
+        return EffectSpace.fit(self.space, data.scores, data.cohort, step_of(self._backbone()) if self.messages else None)
+
+    def _closed_form(
+        self, effects: EffectSpace, features: ProfileFeatures, values: NDArray[np.float64], partitions: Any, advance: Any
+    ) -> tuple[ClosedForm, NDArray[np.float64]]:
+        """Fit a stack of paths to people in an effect space."""
+        backbone = self._backbone()
+        step = step_of(backbone) if self.messages else None
+        kinds = {} if step is None else {"similar regions": similar_profiles(backbone), "the backbone": step}
+        return ClosedForm.fit(
+            features,
+            values,
+            effects,
+            partitions,
+            {kind: message_matrix(effects.basis, neighbours, self.space.kept) for kind, neighbours in kinds.items()},
+            map_kinds(effects.basis, self.space.kept, step, systems_of(self.atlas)),
+            advance,
+        )
 
     def _fit_network(
         self, config: NetworkConfig, data: TrainingData, residual: NDArray[np.float64], advance: Any
@@ -227,8 +332,13 @@ class ConnectomeGenerator(ConnectomeModel):
         )
 
     def _deviation(self, table: pd.DataFrame) -> NDArray[np.float32]:
-        encoded = self.schema.encode(table)
+        return self._deviation_of(table, self.schema.encode(table))
+
+    def _deviation_of(self, table: pd.DataFrame, encoded: Encoded) -> NDArray[np.float32]:
+        """Deviations (n, kept edges) of profiles that are encoded already."""
         deviation = self.closed_form.design(encoded) @ self.closed_form.maps
+        if self.transfer is not None:
+            deviation += self.transfer.deviation(table, encoded)
         if self.members:
             components = np.mean([member.components(encoded) for member in self.members], 0) * self.gate
             deviation += components.astype(np.float32) @ self.space.basis[: len(self.gate)]
@@ -236,6 +346,12 @@ class ConnectomeGenerator(ConnectomeModel):
 
     def _fit_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> None:
         super()._fit_residual(data, residual)
+        theirs = getattr(self._source, "residual", None)  # none of a source that was fitted for its mean alone
+        if self.transfer is not None and theirs is not None:
+            folds = data.folds(NETWORK_FOLDS, self.seed + 3)
+            mean = self._deviation(data.cohort.phenotypes)
+            self.residual, share = fit_blend(self.residual, theirs, self.space, data, residual, mean, folds, seed=self.seed)
+            self.transfer = replace(self.transfer, blended=share)
         self.people = None
         if self.sampler is not None:
             self.people, self.recipes = learn_sampler(
@@ -279,17 +395,18 @@ class ConnectomeGenerator(ConnectomeModel):
             raise ConnectomeError("a model fitted under differential privacy has no standard errors: they would cost privacy of their own")
         error = np.zeros((len(profiles), self.atlas.n_edges), np.float32)
         for rows in slices(len(profiles), BATCH):
-            deviation = self.closed_form.standard_error(self.schema.encode(profiles.iloc[rows]))
+            forms = (self.closed_form, *(self.transfer.forms if self.transfer is not None else ()))
+            deviation = standard_error(forms, self.schema.encode(profiles.iloc[rows]))
             error[rows, self.space.kept] = deviation * self.space.std[self.space.kept]
         return error
 
     def save(self, path: str | Path, force: bool = False) -> Path:
-        """Write the model folder (model.safetensors, config.json); it appears complete or not at all.
+        """Write the model folder (model.safetensors, config.json, and card.md to read); it appears complete or not at all.
 
         Raises
         ------
         ConnectomeError
-            If the model is not fitted, or only for its mean, or the folder exists and ``force`` is not given.
+            If the model is not fitted, or only for its mean; if the folder exists and ``force`` is not given, or holds a checkpoint.
         """
         from connectome_gnn.generation.store import save_generator
 

@@ -202,7 +202,7 @@ class _People:
         system, rotation = Statistics.of(values, scores).system()
         scales = band_scales(system, features.bands)
         coefficients, error = system.solve(scales)
-        directions = Directions.fit(features, values, coefficients, np.sqrt(np.maximum(error, 1e-12)))
+        directions = Directions.fit(features, lambda: [values], coefficients, np.sqrt(np.maximum(error, 1e-12)))
         along = np.zeros((values.shape[1], len(directions.groups)))
         along[: len(directions.weights)] = directions.weights / directions.scale
         inducing = np.sort(np.random.default_rng(seed).permutation(len(values))[:INDUCING])

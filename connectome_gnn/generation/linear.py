@@ -66,7 +66,7 @@ class RidgeSystem:
         if len(used) == 0:
             return coefficients, self.total / self.n / (1 - 1 / self.n) ** 2
         k = scales[used]
-        values, vectors = eigh(self.gram[np.ix_(used, used)] * np.outer(k, k), check_finite=False)
+        values, vectors = eigh(self.gram[np.ix_(used, used)] * np.outer(k, k), check_finite=False, driver="evd")
         values = np.maximum(values, 0)
         along = vectors.T @ (k[:, None] * self.cross[used])
         shrink = values / (values + STRENGTHS[:, None])

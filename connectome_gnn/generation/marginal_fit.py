@@ -12,7 +12,7 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.marginals import REACH, Marginals, knot_scores
 from connectome_gnn.slices import slices
 
-__all__ = ["fit_marginals", "marginals_from"]
+__all__ = ["GRID", "fit_marginals", "marginals_from", "smoother"]
 
 PEOPLE = 2000
 CHUNK = 20_000_000
@@ -155,7 +155,7 @@ class _Side:
             if m > 1:
                 self.spread[rows] = spread = there.std(0, ddof=1)
                 if m not in self.smoothers:
-                    self.smoothers[m] = _smoother(m)
+                    self.smoothers[m] = smoother(m)
                 hats, weights = self.smoothers[m]
                 common = self._shape(m)
                 away = there - mean - np.outer(hats @ common, spread)
@@ -202,7 +202,7 @@ def _increasing(shape: NDArray[np.float64]) -> NDArray[np.float64]:
     return shape[:, [middle]] + up - up[:, [middle]]
 
 
-def _smoother(m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def smoother(m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(m, 33) hat functions at the places of m sorted values, and (33, m) weights that smooth them.
 
     Least squares over hat functions of the normal score, at Hazen's plotting positions (i - 1/2) / m, weighed by the precision of order

@@ -19,6 +19,8 @@ LOWEST = -8.0
 """Latent score that nothing lies below: where edges start that are never absent."""
 LEAST_KNOTS = 5
 STEEPEST, FLATTEST = 0.5, 20.0
+GROWTH = 0.25
+"""By how much the slope grows with a latent score beyond the outermost knot: between a normal tail (0) and a log-normal one (1)."""
 BLOCK = 256
 SOME = 5e-8
 """Share of people below which there is nobody: half of what float32 tells from 1."""
@@ -37,10 +39,10 @@ class Marginals:
 
     A latent score x between ``Phi^-1(below)`` and ``Phi^-1(below + zeros)`` is an absent edge, exactly 0. On either side of this interval
     the value grows with x: linear in ``v = sqrt(|x - threshold|)`` between knots at equal steps of v, which lie densely where values begin
-    and reach from the normal score -3.2 to 3.2 of the values on that side. Beyond the outermost knots it grows exponentially from the
-    slope that it has there, as heavy a tail as a log-normal one; between the threshold and the innermost knot it falls to ``floor`` as a
-    power of v. The map is strictly increasing outside the absent interval, so that a value has one score and a finite density, also a
-    value that no training person had.
+    and reach from the normal score -3.2 to 3.2 of the values on that side. Beyond the outermost knots it goes on from the slope that it has
+    there, a little faster than a normal tail, so that no value lies beyond all scores; between the threshold and the innermost knot it
+    falls to ``floor`` as a power of v. The map is strictly increasing outside the absent interval, so that a value has one score and a
+    finite density, also a value that no training person had.
 
     Parameters
     ----------
@@ -278,10 +280,22 @@ def _forward(
 def _in_tail(position: float, v: float, branch: NDArray, atom: bool, floor: float) -> float:
     """Magnitude at a place v before the innermost knot (a negative position) or beyond the outermost."""
     if position >= 0:
-        return branch[OUTER] + branch[SLOPE] * np.expm1(v * v - branch[OUTER_PLACE])
+        return branch[OUTER] + branch[SLOPE] * _grown(v * v - branch[OUTER_PLACE])
     if atom:
         return floor + (branch[INNER] - floor) * (v / branch[FIRST]) ** branch[POWER]
-    return branch[INNER] - branch[POWER] * np.expm1(branch[FIRST] * branch[FIRST] - v * v)
+    return branch[INNER] - branch[POWER] * _grown(branch[FIRST] * branch[FIRST] - v * v)
+
+
+@njit(cache=True, nogil=True)
+def _grown(beyond: float) -> float:
+    """By how many slopes the value goes on, this far beyond the outermost knot."""
+    return np.expm1(GROWTH * beyond) / GROWTH
+
+
+@njit(cache=True, nogil=True)
+def _shrunk(slopes: float) -> float:
+    """The inverse of :func:`_grown`."""
+    return np.log1p(GROWTH * slopes) / GROWTH
 
 
 @njit(cache=True, nogil=True)
@@ -333,12 +347,12 @@ def _backward(
                         slope = branch[POWER] * height * ratio / (2 * w)
                     else:
                         beyond = (branch[INNER] - magnitude) / branch[POWER]
-                        w = branch[FIRST] ** 2 - np.log1p(beyond)
-                        slope = branch[POWER] * (1 + beyond)
+                        w = branch[FIRST] ** 2 - _shrunk(beyond)
+                        slope = branch[POWER] * (1 + GROWTH * beyond)
                 elif magnitude >= branch[OUTER]:
                     beyond = (magnitude - branch[OUTER]) / branch[SLOPE]
-                    w = branch[OUTER_PLACE] + np.log1p(beyond)
-                    slope = branch[SLOPE] * (1 + beyond)
+                    w = branch[OUTER_PLACE] + _shrunk(beyond)
+                    slope = branch[SLOPE] * (1 + GROWTH * beyond)
                 else:
                     left, right = 0, last
                     while right - left > 1:

@@ -23,9 +23,10 @@ from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.likelihood import edge_log_density, log_density
 from connectome_gnn.generation.marginals import Marginals
-from connectome_gnn.generation.normative import Deviation, edge_scores, region_scores
+from connectome_gnn.generation.normative import Baseline, Deviation, edge_scores, log_distance, region_scores
 from connectome_gnn.generation.residual import Multiples, ResidualModel
 from connectome_gnn.generation.spread import Spread, spread_columns
+from connectome_gnn.generation.threads import SMALL, one_thread
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 from connectome_gnn.progress import progress
 from connectome_gnn.slices import slices
@@ -95,6 +96,8 @@ class ConnectomeModel(ABC):
 
     label: str
     holds_training_people = False
+    whole = False
+    """Whether all training weights are whole numbers, as streamline counts are; False where a promise of privacy forbids to look."""
 
     def __init__(self, seed: int = 0, *, n_components: int = 300) -> None:
         _check_whole("seed", seed, 0)
@@ -124,10 +127,11 @@ class ConnectomeModel(ABC):
             For phenotypes that are constant, mostly missing, or free text.
         """
         self._fitted = False
-        with progress(f"Fitting {self.label}") as advance:
+        with progress(f"Fitting {self.label}") as advance, one_thread(cohort.n_edges <= SMALL):
             stages = Checkpoint.open(checkpoint, cohort, self._settings())
             data = TrainingData(cohort, n_components=self.n_components, seed=self.seed, checkpoint=stages)
             self.atlas, self.measure, self.signed, self.scale = cohort.atlas, cohort.measure, cohort.signed, cohort.scale
+            self.whole = not cohort.signed and all(bool((weights == np.rint(weights)).all()) for _, weights in cohort.batches())
             self.cohort_name, self.described = cohort.name, dict(cohort.described)
             self.n_training = len(cohort.ids.unique())
             self.schema, self.features, self.space = data.schema, data.features, data.space
@@ -167,7 +171,7 @@ class ConnectomeModel(ABC):
                 features=data.values,
                 columns=spread_columns(data.features),
             ),
-            types=(ResidualModel, Marginals, Spread),
+            types=(ResidualModel, Marginals, Spread, Baseline),
             depends={"residual": residual, "explained": explained},
         )
 
@@ -215,7 +219,7 @@ class ConnectomeModel(ABC):
             weights[rows] = self.scale.inverse(self.space.values(self._deviation(profiles.iloc[rows])))
         return self._cohort(weights, table, "expected")
 
-    def sample(self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool = False) -> Cohort:
+    def sample(self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool | None = None) -> Cohort:
         """New people with these profiles, drawn from the conditional distribution.
 
         Parameters
@@ -223,8 +227,9 @@ class ConnectomeModel(ABC):
         phenotypes : as for :meth:`expected`.
         n : people drawn for each profile; their rows lie together, numbered from 0 in the column ``sample``.
         seed : seed of the draw; the same seed gives the same bytes.
-        counts : whether weights are whole numbers, as streamline counts are: rounded up or down at random, so that nothing changes on
-            average on the modelling scale; absent edges stay absent, and an edge that is there has at least one streamline.
+        counts : whether weights are whole numbers, as streamline counts are; default: where those of all training people are. Rounded up
+            or down at random, so that nothing changes on average on the modelling scale; absent edges stay absent, and an edge that is
+            there has at least one streamline.
 
         Returns
         -------
@@ -244,13 +249,14 @@ class ConnectomeModel(ABC):
             raise ConnectomeError(
                 f"counts are whole numbers of streamlines, and weights of measure {self.measure!r} are signed; leave counts out"
             )
+        whole = self.whole if counts is None else counts
         repeated = np.repeat(np.arange(len(table)), n)
         weights = np.empty((len(repeated), self.atlas.n_edges), np.float32)
         batches = list(slices(len(repeated), BATCH))
 
         def fill(rows: slice, generator: np.random.Generator) -> None:
             values = self._draw(profiles.iloc[repeated[rows]], generator)
-            weights[rows] = whole_counts(values, generator) if counts else self.scale.inverse(values)
+            weights[rows] = whole_counts(values, generator) if whole else self.scale.inverse(values)
 
         # A generator for each batch: threads change nothing.
         generators = np.random.default_rng(seed).spawn(len(batches))
@@ -314,11 +320,15 @@ class ConnectomeModel(ABC):
         profiles = self._observed(cohort)[1]
         generator = np.random.default_rng(seed)
         edges, regions = np.empty((cohort.n_people, cohort.n_edges), np.float32), np.empty((cohort.n_people, cohort.n_regions))
+        extremeness = np.empty(cohort.n_people)
+        columns = self.residual.spread.columns
         for rows, values in cohort.modelled(BATCH):
             mean, multiples = self._latent(profiles.iloc[rows])
             edges[rows] = edge_scores(self.residual, values, mean, generator, multiples)
             regions[rows] = region_scores(self.residual, edges[rows], cohort.n_regions, multiples)
-        return Deviation.of(self.residual, edges, regions, cohort.ids, list(self.atlas.labels))
+            distances = log_distance(self.residual, edges[rows], multiples)
+            extremeness[rows] = self.residual.extremeness.scores(distances, self.features.of(profiles.iloc[rows])[:, columns])
+        return Deviation.of(self.residual, edges, regions, extremeness, cohort.ids, list(self.atlas.labels))
 
     def interpolate(self, cohort: Cohort, changes: Mapping[str, Any], seed: int = 0) -> Cohort:
         """The same people with other phenotypes: what would their connectomes be?

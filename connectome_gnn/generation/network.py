@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint
-from connectome_gnn.generation.decoder import ConnectomeDecoder
+from connectome_gnn.generation.decoder import MESSAGES, ConnectomeDecoder
 from connectome_gnn.generation.encoder import PhenotypeEncoder
 from connectome_gnn.generation.training import PLAIN, TrainingConfig, train
 from connectome_gnn.phenotypes import Encoded
@@ -21,7 +23,6 @@ from connectome_gnn.slices import slices
 __all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "component_gate", "cross_fit"]
 
 
-ONE_THREAD_REGIONS = 128
 GATE_ERRORS = 2.0
 
 
@@ -38,6 +39,11 @@ class NetworkConfig:
     validation : share of a fold's training people that early stopping looks at.
     sparse : messages over PyG's edge_index in place of the dense backbone.
     messages : ``"convolution"`` or ``"attention"``.
+
+    Raises
+    ------
+    ConnectomeError
+        If a value makes no sense; the sentence says which.
     """
 
     context_width: int = 64
@@ -53,6 +59,30 @@ class NetworkConfig:
     validation: float = 0.15
     sparse: bool = False
     messages: str = "convolution"
+
+    def __post_init__(self) -> None:
+        for name in ("context_width", "region_width", "rank", "epochs", "max_steps", "patience", "batch_size"):
+            _check(name, getattr(self, name), "a whole number from 1 on", lambda value: _whole(value) and value >= 1)
+        _check("n_layers", self.n_layers, "a whole number from 0 on", lambda value: _whole(value) and value >= 0)
+        _check("learning_rate", self.learning_rate, "a number above 0", lambda value: 0 < value < inf)
+        _check("weight_decay", self.weight_decay, "a number from 0 on", lambda value: 0 <= value < inf)
+        _check("validation", self.validation, "a share of people above 0 and below 1", lambda value: 0 < value < 1)
+        _check("sparse", self.sparse, "True or False", lambda value: isinstance(value, (bool, np.bool_)))
+        _check("messages", self.messages, f"one of {', '.join(map(repr, MESSAGES))}", lambda value: value in MESSAGES)
+
+
+def _check(name: str, value: object, expected: str, valid: Callable[[Any], bool]) -> None:
+    """Raise unless a setting is what was expected."""
+    try:
+        fine = valid(value)
+    except TypeError:  # text, None, a list
+        fine = False
+    if not fine:
+        raise ConnectomeError(f"NetworkConfig: {name} is {expected}, got {value!r}")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -159,40 +189,27 @@ def cross_fit(
     target = torch.from_numpy((residual / task.unit.numpy()).astype(np.float32))
     held_out = np.zeros_like(residual)
     members = []
-    with _threads_for(len(task.adjacency)):
-        for number, (rows, held) in enumerate(folds):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed + number)
-                network = ConnectomeNetwork(task, config)
-                if not train(
-                    network,
-                    values[rows],
-                    missing[rows],
-                    target[rows],
-                    config,
-                    training=training,
-                    checkpoint=checkpoint,
-                    stage=f"network fold {number}",
-                    advance=advance,
-                ):
-                    network.silence()
-                    if number == 0:  # the gate would not open for what others learned by chance
-                        return [], held_out
-            members.append(network)
-            held_out[held] = network.components(_rows(encoded, held))
+    for number, (rows, held) in enumerate(folds):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + number)
+            network = ConnectomeNetwork(task, config)
+            if not train(
+                network,
+                values[rows],
+                missing[rows],
+                target[rows],
+                config,
+                training=training,
+                checkpoint=checkpoint,
+                stage=f"network fold {number}",
+                advance=advance,
+            ):
+                network.silence()
+                if number == 0:  # the gate would not open for what others learned by chance
+                    return [], held_out
+        members.append(network)
+        held_out[held] = network.components(_rows(encoded, held))
     return members, held_out
-
-
-@contextmanager
-def _threads_for(n_regions: int) -> Iterator[None]:
-    """One thread for small brains: their matrices are too small to share, and waiting threads cost many times what they bring."""
-    before = torch.get_num_threads()
-    if n_regions <= ONE_THREAD_REGIONS:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def component_gate(

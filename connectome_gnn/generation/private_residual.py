@@ -13,7 +13,7 @@ from connectome_gnn.edges import FISHER_CLIP
 from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.marginal_fit import marginals_from
-from connectome_gnn.generation.normative import log_distance
+from connectome_gnn.generation.normative import Baseline, log_distance
 from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.generation.spread import Spread
 
@@ -75,10 +75,10 @@ def private_residual(space: EdgeSpace, loadings: NDArray[np.float64], explained:
     return replace(residual, extremeness=_extremeness(residual))
 
 
-def _extremeness(residual: ResidualModel) -> NDArray[np.float64]:
-    """Mean and standard deviation of the logarithm of the distance of people as the model itself draws them."""
+def _extremeness(residual: ResidualModel) -> Baseline:
+    """The distances of people as the model itself draws them."""
     generator = np.random.default_rng(0)
     away = low_rank_draw(DRAWS, residual.loadings, residual.noise, generator)
     spread = residual.deviations()
     logs = log_distance(residual, np.divide(away, spread, out=np.zeros_like(away), where=spread > 0))
-    return np.array([logs.mean(), max(logs.std(), 1e-6)])
+    return Baseline.of(logs, np.zeros((DRAWS, 0)))

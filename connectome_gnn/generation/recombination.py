@@ -31,6 +31,8 @@ POWER_ITERATIONS = 3
 OVERSAMPLING = 20
 DONORS = 3
 LEAST = 1e-6
+LEAST_LEFT = 1e-4
+"""Share of an edge's variance below which nothing is left to noise: what sums in float32 leave."""
 EVERYTHING = 1_000_000
 
 
@@ -160,7 +162,8 @@ class PeopleSampler:
             raise ConnectomeError(f"noise is 'regions' or 'series', got {recipe.noise!r}")
         variance = (patterns.variance + recipe.held_out * (patterns.held_out - patterns.variance))[: recipe.patterns]
         directions = np.sqrt(variance).astype(np.float32)[:, None] * patterns.directions[: recipe.patterns]
-        left = np.where(patterns.live, np.maximum(1 - np.einsum("ke,ke->e", directions, directions), 0), 0)
+        left = 1 - np.einsum("ke,ke->e", directions, directions)
+        left = np.where(patterns.live & (left > LEAST_LEFT), left, 0)
         generator = np.random.default_rng(seed)
         donors = patterns.scores[:, : min(recipe.recombined, len(directions))]
         if len(donors) < recipe.donors:

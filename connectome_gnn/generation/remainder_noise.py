@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from connectome_gnn.edges import FISHER_CLIP, edge_indices, n_regions_of, to_matrices
@@ -20,7 +21,7 @@ __all__ = ["RegionNoise", "RemainderNoise", "SeriesNoise"]
 
 PROFILES = 10
 CALIBRATION = 384
-AT_ONCE = 64
+AT_ONCE = 16
 RIDGE = 0.1
 
 
@@ -66,19 +67,17 @@ class RegionNoise:
 
     def around(self, patterns: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         """People (n, E) around their patterns (n, E), which are overwritten."""
+        if not self.amplitude.any():
+            return patterns
         noise = generator.standard_normal(patterns.shape, dtype=np.float32)
         if self.own < 1:
             rows, columns = edge_indices(self.profiles.shape[1])
-            n_regions = self.profiles.shape[1]
-            upper, lower = rows * n_regions + columns, columns * n_regions + rows
             size = (self.profiles**2).sum(0)
             unit = np.sqrt((1 - self.own) / np.maximum(size[rows] + size[columns], 1e-12))
             noise *= np.float32(np.sqrt(self.own))
             for some in slices(len(patterns), AT_ONCE):
                 own = generator.standard_normal((some.stop - some.start, self.profiles.shape[1], len(self.profiles)), dtype=np.float32)
-                spread = (own @ self.profiles).reshape(len(own), -1)
-                part = spread.take(upper, axis=1)
-                part += spread.take(lower, axis=1)
+                part = _both_sides(own @ self.profiles)
                 part *= unit
                 noise[some] += part
         noise *= self.amplitude
@@ -132,20 +131,20 @@ class SeriesNoise:
     def around(self, patterns: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         """People (n, E) around their patterns (n, E), which are overwritten."""
         n_regions = n_regions_of(patterns.shape[1])
-        rows, columns = edge_indices(n_regions)
-        upper = rows * n_regions + columns
-        root, inverse, both = self._roots
+        roots, both = self._roots
         mean = np.tanh(self.centre)
         for some in slices(len(patterns), AT_ONCE):
-            changed = np.tanh(self.centre + self.unit * patterns[some]) - mean
-            half = np.zeros((len(changed), n_regions * n_regions), np.float32)
-            half[:, upper] = changed
-            changes = half.reshape(-1, n_regions, n_regions)
-            changes = changes + changes.transpose(0, 2, 1)
-            noise = generator.standard_normal((len(changes), n_regions, self.points), dtype=np.float32)
-            series = root @ noise + both @ (changes @ (inverse @ noise))
-            series /= np.maximum(np.sqrt(np.einsum("nrt,nrt->nr", series, series)), 1e-6)[:, :, None]
-            drawn = (series @ series.transpose(0, 2, 1)).reshape(len(series), -1).take(upper, axis=1)
+            changed = np.tanh(self.centre + self.unit * patterns[some])
+            changed -= mean
+            # Time points in rows: what is the same for everybody is one product over all people's time points.
+            noise = generator.standard_normal((len(changed) * self.points, n_regions), dtype=np.float32) @ roots
+            shape = (len(changed), self.points, n_regions)
+            moved = np.ascontiguousarray(noise[:, n_regions:]).reshape(shape) @ _symmetric(changed, n_regions)
+            series = noise[:, :n_regions] + moved.reshape(-1, n_regions) @ both
+            series = series.reshape(shape)
+            series /= np.maximum(np.sqrt(np.einsum("ntr,ntr->nr", series, series)), 1e-6)[:, None]
+            drawn = _both_sides(series.transpose(0, 2, 1) @ series)
+            drawn *= 0.5
             np.clip(drawn, -FISHER_CLIP, FISHER_CLIP, out=drawn)
             values = np.log((1 + drawn) / (1 - drawn))  # twice the Fisher transform, faster than arctanh
             values *= 0.5
@@ -157,16 +156,44 @@ class SeriesNoise:
         return patterns
 
     @cached_property
-    def _roots(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Root of the group's correlation matrix, the inverse root, and half the product of both, (R, R) each."""
+    def _roots(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Root of the group's correlation matrix beside the inverse root, (R, 2 R), and half the product of both, (R, R)."""
         matrix = to_matrices(np.tanh(self.centre.astype(np.float64)))
         np.fill_diagonal(matrix, 1)
         values, vectors = np.linalg.eigh(matrix)
         values = np.maximum(values, 1e-3)
         root, inverse = (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values + RIDGE)) @ vectors.T
-        return root.astype(np.float32), inverse.astype(np.float32), (root @ inverse / 2).astype(np.float32)
+        return np.concatenate([root, inverse], 1).astype(np.float32), (inverse @ root / 2).astype(np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that has to be stored, by name."""
         numbers = {name: getattr(self, name) for name in ("centre", "unit", "shift", "scale")}
         return {"points": np.array(self.points), **numbers}
+
+
+@njit(cache=True, nogil=True)
+def _symmetric(edges: NDArray[np.float32], n_regions: int) -> NDArray[np.float32]:
+    """Symmetric matrices (n, R, R) of edges (n, E), 0 on the diagonal."""
+    matrices = np.zeros((len(edges), n_regions, n_regions), np.float32)
+    for person in range(len(edges)):
+        edge = 0
+        for i in range(n_regions):
+            for j in range(i + 1, n_regions):
+                matrices[person, i, j] = edges[person, edge]
+                matrices[person, j, i] = edges[person, edge]
+                edge += 1
+    return matrices
+
+
+@njit(cache=True, nogil=True)
+def _both_sides(matrices: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Edges (n, E) of matrices (n, R, R): the entry above the diagonal plus the one below it."""
+    n, n_regions = matrices.shape[:2]
+    edges = np.empty((n, n_regions * (n_regions - 1) // 2), np.float32)
+    for person in range(n):
+        edge = 0
+        for i in range(n_regions):
+            for j in range(i + 1, n_regions):
+                edges[person, edge] = matrices[person, i, j] + matrices[person, j, i]
+                edge += 1
+    return edges

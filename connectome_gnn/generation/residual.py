@@ -10,26 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
-from connectome_gnn.generation.censoring import draw_factors, draw_within
-from connectome_gnn.generation.dependence import Factors, Folds, factors_of_components, factors_of_people, low_rank_draw
+from connectome_gnn.generation.censoring import draw_factors, fill_absent
+from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE, EdgeSpace
+from connectome_gnn.generation.factor_analysis import LatentPeople
+from connectome_gnn.generation.factor_choice import Dependence, factors_of_few, factors_of_many
 from connectome_gnn.generation.marginal_fit import fit_marginals
 from connectome_gnn.generation.marginals import Marginals
-from connectome_gnn.generation.normative import distance_of
+from connectome_gnn.generation.normative import Baseline, edge_scores, log_distance
 from connectome_gnn.generation.spread import Spread
 
 __all__ = ["Multiples", "ResidualModel"]
 
 BATCH = 256
 FOLDS = 10
-SWEEPS = 3
-STEPS = 1
-SWEEP_PEOPLE = 1000
+SOME_PEOPLE = 1000
 MOST_EXPLAINED = 0.95
 LEAST_STEADY = 0.2
+TESTED, MOST_TESTED_FOLDS, MOST_TESTED = 1000, 4, 1000
+"""About how many people are measured by factors learned without them, in how many folds at most, and how many of a fold."""
 
 Multiples = tuple[NDArray[np.float64], NDArray[np.float64]] | None
 """By what a person's own parts (n,) and factors (n, Q) are wider than the training people's; None: the same for everybody."""
+
+Without = Iterator[tuple[NDArray[np.intp], "ResidualModel"]]
+"""Rows of some people, and the model as it would be had they not been there."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,7 @@ class ResidualModel:
     loadings : (Q, E) factors of the residual, latent scores.
     noise : (E,) standard deviation of each edge's own part.
     spread : how factors and own parts widen with the profile.
-    extremeness : (2,) mean and standard deviation of the logarithm of training people's distance
-        (:func:`~connectome_gnn.generation.normative.squared_distance`), each as if held out.
+    extremeness : how far training people are from what is expected, each as if held out.
     """
 
     marginals: Marginals
@@ -57,7 +61,7 @@ class ResidualModel:
     loadings: NDArray[np.float32]
     noise: NDArray[np.float32]
     spread: Spread
-    extremeness: NDArray[np.float64] = field(default_factory=lambda: np.array([0.0, 1.0]))
+    extremeness: Baseline = field(default_factory=Baseline.normal)
 
     @classmethod
     def fit(
@@ -74,10 +78,9 @@ class ResidualModel:
     ) -> ResidualModel:
         """Learn the distribution around the mean from training people.
 
-        Absent edges have latent scores too, which the other edges of a person tell something about: sweeps draw people's factors given
-        their latent scores, the latent scores of absent edges given the factors, and learn the factors anew (stochastic EM, Celeux &
-        Diebolt 1985). Up to 600 people factors and their strength come from the people's inner products, cross-validated; beyond, from the
-        components of ``space``, batch by batch, and sweeps use 1,000 people.
+        Absent edges have latent scores too, which the other edges of a person tell something about: factors come from factor analysis of
+        censored scores (:func:`~connectome_gnn.generation.factor_analysis.analyse`), batch by batch; up to 600 people, in whichever way
+        held-out people are likelier (:func:`~connectome_gnn.generation.factor_choice.factors_of_few`).
 
         Parameters
         ----------
@@ -92,30 +95,42 @@ class ResidualModel:
         generator = np.random.default_rng(seed)
         start, left = _independent(marginals, space, cohort, mean_components, explained, generator)
         folds = cohort.folds(min(FOLDS, len(np.unique(cohort.units()))), seed=seed)
-        censored = bool(((marginals.zeros > 1e-6) & ~marginals.constant).any())
-        learn = _learn_exactly if cohort.n_people <= EXACT_PEOPLE else _learn_in_batches
-        model, found = learn(start, space, cohort, mean_components, left, folds, SWEEPS if censored else STEPS, generator)
-        counted = max(int((left > 0).sum()), 1)
-        used = len(model.loadings)
-        rest = np.maximum(found.size - (found.scores[:, :used] ** 2).sum(1), 0) / max(counted - used, 1)
+        people = LatentPeople(marginals, start.effect, left, space, cohort, mean_components)
+        few = cohort.n_people <= EXACT_PEOPLE
+        if few:
+            groups = [held for _, held in folds]
+            learned = factors_of_few(people, folds, generator)
+        else:
+            tested = min(max(TESTED * len(folds) // cohort.n_people, 1), MOST_TESTED_FOLDS, len(folds) - 1)
+            groups = [held for _, held in folds[:tested]]
+            group = np.full(cohort.n_people, tested)
+            for number, held in enumerate(groups):
+                group[held] = number
+            learned = factors_of_many(people, group, generator)
+        used = len(learned.loadings)
+        rest = np.maximum(learned.length - (learned.scores**2).sum(1), 0) / max(people.n_varying - used, 1)
         spread = Spread.constant(used)
         if features is not None and columns is not None:
-            spread = Spread.fit(features, columns, found.scores[:, :used], rest, folds)
-        return replace(model, spread=spread, extremeness=_extremeness(model, found))
+            spread = Spread.fit(features, columns, learned.scores, rest, folds)
+        model = replace(start, loadings=learned.loadings, noise=learned.noise, spread=spread)
+        without = _left_out(model, learned, groups, cohort)
+        return replace(model, extremeness=_extremeness(model, without, space, cohort, mean_components, features, generator))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays by name, the inverse of :meth:`from_arrays`."""
-        own = {name: getattr(self, name) for name in ("effect", "loadings", "noise", "extremeness")}
+        own = {name: getattr(self, name) for name in ("effect", "loadings", "noise")}
         marginals = {name: getattr(self.marginals, name) for name in ("below", "zeros", "quantiles", "floor")}
         spread = {f"spread_{name}": getattr(self.spread, name) for name in ("columns", "own", "factors")}
-        return own | marginals | spread
+        extremeness = {f"extremeness_{name}": getattr(self.extremeness, name) for name in ("quantiles", "slopes")}
+        return own | marginals | spread | extremeness
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> ResidualModel:
         """A model from :meth:`arrays`."""
         marginals = Marginals(*(arrays[name] for name in ("below", "zeros", "quantiles", "floor")))
         spread = Spread(*(arrays[f"spread_{name}"] for name in ("columns", "own", "factors")))
-        return cls(marginals, arrays["effect"], arrays["loadings"], arrays["noise"], spread, arrays["extremeness"])
+        extremeness = Baseline(*(arrays[f"extremeness_{name}"] for name in ("quantiles", "slopes")))
+        return cls(marginals, arrays["effect"], arrays["loadings"], arrays["noise"], spread, extremeness)
 
     # --- new people ----------------------------------------------------------------------------------------------------
 
@@ -227,14 +242,9 @@ class ResidualModel:
         generator: np.random.Generator,
     ) -> None:
         """Draw absent edges' scores, of standard deviations ``spread`` (1 or n, E) around what factors (n, Q), if any, say; in place."""
-        people, edges = np.nonzero(absent)
-        if not len(people):
-            return
-        shared = np.zeros(len(people)) if factors is None else (factors @ self.loadings)[people, edges].astype(np.float64)
-        centre = mean[people, edges].astype(np.float64)
-        low, high = self.marginals.thresholds[:, edges]
-        wide = np.broadcast_to(spread, away.shape)[people, edges].astype(np.float64)
-        away[people, edges] = draw_within(shared, wide, low - centre, high - centre, generator)
+        shared = None if factors is None else factors @ self.loadings
+        low, high = self.marginals.thresholds
+        fill_absent(away, absent, mean, shared, np.asarray(spread, np.float32), low, high, generator)
 
 
 def _independent(
@@ -261,8 +271,8 @@ def _independent(
         return ResidualModel(marginals, effect.astype(np.float32), none, np.sqrt(left).astype(np.float32), Spread.constant(0))
 
     some = np.arange(cohort.n_people)
-    if len(some) > SWEEP_PEOPLE:
-        some = np.sort(generator.choice(len(some), SWEEP_PEOPLE, replace=False))
+    if len(some) > SOME_PEOPLE:
+        some = np.sort(generator.choice(len(some), SOME_PEOPLE, replace=False))
     found = np.zeros(len(left))
     for rows, values in cohort.take(some).modelled(BATCH):
         mean = model().mean(_deviation(mean_components[some[rows]], space), space.kept)
@@ -278,103 +288,67 @@ def _deviation(components: NDArray[np.float64], space: EdgeSpace) -> NDArray[np.
     return components.astype(np.float32) @ space.basis
 
 
-def _learn_exactly(
+def _left_out(model: ResidualModel, learned: Dependence, groups: list[NDArray[np.intp]], cohort: Cohort) -> Without:
+    """Some people, and the model as it would be without them."""
+    # Marginals, most of the work, without two groups at a time; among many people a few make no difference to them.
+    step = 2 if len(groups) > 3 else 1
+    for first in range(0, len(groups), step):
+        pair = range(first, min(first + step, len(groups)))
+        marginals = model.marginals
+        if cohort.n_people <= 2 * SOME_PEOPLE:
+            marginals = fit_marginals(cohort.take(np.setdiff1d(np.arange(cohort.n_people), np.concatenate([groups[g] for g in pair]))))
+        for number in pair:
+            loadings, noise = learned.without(number)
+            yield (
+                groups[number][:MOST_TESTED],
+                replace(model, marginals=marginals, loadings=loadings, noise=noise, spread=Spread.constant(len(loadings))),
+            )
+
+
+def _extremeness(
     model: ResidualModel,
+    without: Without,
     space: EdgeSpace,
     cohort: Cohort,
     mean_components: NDArray[np.float64],
-    left: NDArray[np.float64],
-    folds: Folds,
-    sweeps: int,
+    features: NDArray[np.float64] | None,
     generator: np.random.Generator,
-) -> tuple[ResidualModel, Factors]:
-    """Factors of few people, all in memory. Nobody's absent edges are drawn by factors that they took part in learning."""
-    mean = model.mean(_deviation(mean_components, space), space.kept)
-    values = np.concatenate([part for _, part in cohort.modelled(BATCH)])
-    away, absent = model._known(values, mean, generator, None)
-    del values
-    found, without = factors_of_people(away / _units(model, left), _own(model, left), folds)
-    for _ in range(sweeps):
-        if absent.any():
-            for fold, (_, held) in enumerate(folds):
-                others = _with(model, replace(found, directions=without(fold)), left)
-                some = away[held]
-                factors = draw_factors(some, others.loadings, others.noise, generator)
-                others._redraw(some, absent[held], mean[held], factors, others.noise[None], generator)
-                away[held] = some
-        model = _with(model, found, left)
-        found, without = factors_of_people(away / _units(model, left), _own(model, left), folds)
-    return _with(model, found, left), found
+) -> Baseline:
+    """Training people's distances, measured as new people's are, by models ``without`` them.
 
-
-def _learn_in_batches(
-    model: ResidualModel,
-    space: EdgeSpace,
-    cohort: Cohort,
-    mean_components: NDArray[np.float64],
-    left: NDArray[np.float64],
-    folds: Folds,
-    sweeps: int,
-    generator: np.random.Generator,
-) -> tuple[ResidualModel, Factors]:
-    """Factors of many people on the components of the edge space, batch by batch.
-
-    Absent edges of one half of the people are drawn by factors that the other half taught.
+    These know fewer people than ``model``, and everybody is farther from them: by as much as people whom ``model`` draws are farther from
+    them than from ``model`` itself.
     """
-    n, n_edges = cohort.n_people, int((left > 0).sum())
-    other_half = np.isin(np.arange(n), np.concatenate([held for _, held in folds[::2]]))
-    models = [model, model]
-    for sweep in range(sweeps + 1):
-        people = np.arange(n)
-        if sweep < sweeps and n > SWEEP_PEOPLE:
-            people = np.sort(generator.choice(n, SWEEP_PEOPLE, replace=False))
-        components, size = np.empty((len(people), space.n_components)), np.empty(len(people))
-        patterns = np.zeros((2, space.n_components, cohort.n_edges), np.float32)
-        half = other_half[people].astype(int)
-        unit, own = _units(model, left), _own(model, left)
-        for rows, values in cohort.take(people).modelled(BATCH):
-            away = model.mean(_deviation(mean_components[people[rows]], space), space.kept)
-            for side in (0, 1):
-                chosen = half[rows] == side
-                if chosen.any():
-                    away[chosen] = models[1 - side].impute(values[chosen], away[chosen], generator, rounds=2)
-            away /= unit
-            there = (away if space.kept.all() else away[:, space.kept]) @ space.basis.T
-            components[rows], size[rows] = there, np.einsum("ne,ne->n", away, away)
-            for side in (0, 1):
-                patterns[side] += there[half[rows] == side].T @ away[half[rows] == side]
-        if sweep < sweeps:
-            models = [
-                _with(
-                    model,
-                    factors_of_components(components[half == s], patterns[s] / (half == s).sum(), size[half == s], own, n_edges),
-                    left,
-                )
-                for s in (0, 1)
-            ]
-            patterns[0] += patterns[1]
-            model = _with(model, factors_of_components(components, patterns[0] / len(people), size, own, n_edges), left)
-    found = factors_of_components(components, (patterns[0] + patterns[1]) / n, size, own, n_edges)
-    return _with(model, found, left), found
+    distances, people = [], []
+    for held, others in without:
+        measured, farther = [], []
+        for rows, values in cohort.take(held).modelled(BATCH):
+            some = held[rows]
+            multiples = None if features is None else model.spread.of(features[some])
+            deviation = _deviation(mean_components[some], space)
+            measured.append(_distance(others, values, deviation, space, generator, multiples))
+            drawn = model.draw(deviation, space.kept, generator, multiples)
+            near, far = (_distance(measure, drawn, deviation, space, generator, multiples) for measure in (model, others))
+            farther.append(far - near)
+        distances.append(np.concatenate(measured) - np.concatenate(farther).mean())
+        people.append(held)
+    everybody, columns = np.concatenate(people), model.spread.columns
+    chosen = np.zeros((len(everybody), 0)) if features is None else features[everybody][:, columns]
+    return Baseline.of(np.concatenate(distances), chosen)
 
 
-def _own(model: ResidualModel, left: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of each edge's standard deviation that is its own, (E,); 1 where nothing varies."""
-    return np.where(left > 0, model.noise / np.sqrt(np.where(left > 0, left, 1)), 1)
-
-
-def _units(model: ResidualModel, left: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Standard deviation of each edge's own part, infinite where nothing varies, (E,)."""
-    return np.where(left > 0, model.noise, np.inf).astype(np.float32)
-
-
-def _extremeness(model: ResidualModel, found: Factors) -> NDArray[np.float64]:
-    """Mean and standard deviation of the logarithm of training people's distances, a new person's uncertainty included."""
-    used = len(model.loadings)
-    logs = distance_of(found.variance[:used] - 1, found.scores[:, :used], found.size)
-    return np.array([logs.mean(), max(logs.std(ddof=1), 1e-6) * np.sqrt(1 + 1 / len(logs))])
-
-
-def _with(model: ResidualModel, found: Factors, left: NDArray[np.float64]) -> ResidualModel:
-    loadings, noise = found.loadings(left)
-    return ResidualModel(model.marginals, model.effect, loadings, noise, Spread.constant(len(loadings)))
+def _distance(
+    model: ResidualModel,
+    values: NDArray[np.float32],
+    deviation: NDArray[np.float32],
+    space: EdgeSpace,
+    generator: np.random.Generator,
+    multiples: Multiples,
+) -> NDArray[np.float64]:
+    """Logarithm of people's squared distance (n,), the last factors' multiples counting for those that multiples (n, Q) do not have."""
+    if multiples is not None and len(model.loadings) != multiples[1].shape[1]:
+        own, factors = multiples
+        place = np.minimum(np.arange(len(model.loadings)), factors.shape[1] - 1)
+        multiples = own, factors[:, place] if factors.shape[1] else np.ones((len(own), len(place)))
+    mean = model.mean(deviation, space.kept)
+    return log_distance(model, edge_scores(model, values, mean, generator, multiples), multiples)

@@ -54,7 +54,8 @@ def stack_weights(gram: NDArray[np.float64], along: NDArray[np.float64], *, step
     """Non-negative weights with sum at most 1 that minimise w'Gw - 2 b'w (stacked regressions, Breiman 1996).
 
     They are the gate: with nothing to gain from a path its weight is 0, and with nothing to gain at all the answer is the
-    training mean. Projected gradient descent with Nesterov's momentum.
+    training mean. Projected gradient descent with Nesterov's momentum, which starts anew where it leads uphill (O'Donoghue & Candes
+    2015): paths that are almost copies of each other take hundreds of steps in place of thousands.
 
     Parameters
     ----------
@@ -66,11 +67,15 @@ def stack_weights(gram: NDArray[np.float64], along: NDArray[np.float64], *, step
     ahead, momentum = weights, 1.0
     for _ in range(steps):
         updated = _project(ahead - step * (gram @ ahead - along))
-        faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = updated + (momentum - 1) / faster * (updated - weights)
-        if np.abs(updated - weights).max() < 1e-9:
+        moved = updated - weights
+        if np.abs(moved).max() < 1e-9:
             return updated
-        weights, momentum = updated, faster
+        if (ahead - updated) @ moved > 0:
+            ahead, momentum = updated, 1.0
+        else:
+            faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+            ahead, momentum = updated + (momentum - 1) / faster * moved, faster
+        weights = updated
     return weights
 
 

@@ -1,4 +1,4 @@
-"""Saved generators: a folder with model.safetensors and config.json, never a pickle."""
+"""Saved generators: a folder with model.safetensors, config.json and card.md, never a pickle."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from connectome_gnn import native
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.edges import Scale
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.generation.card import card_of, card_text
+from connectome_gnn.generation.checkpoint import RECORD as CHECKPOINT
 from connectome_gnn.generation.closed_form import ClosedForm, FoldModel
 from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.edge_space import EdgeSpace
@@ -27,74 +29,40 @@ from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
 from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.residual import ResidualModel
+from connectome_gnn.generation.transfer import Origin, Transfer
 from connectome_gnn.phenotypes import PhenotypeSchema
 
 if TYPE_CHECKING:
     from connectome_gnn.generation.generator import ConnectomeGenerator
 
-__all__ = ["FORMAT_VERSION", "load_generator", "save_generator"]
+__all__ = ["CARD", "FORMAT_VERSION", "check_model_target", "load_generator", "save_generator"]
 
-FORMAT_VERSION = 2
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT_VERSION = 3
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy", "scipy", "pandas", "scikit-learn")
 SPACE = ("mean", "std", "presence", "kept", "basis")
+MOVED = ("gain", "source_name", "source_people", "source_promise", "blended")
+MATCHED = ("shared", "absent", "added")
 DIRECTIONS = ("weights", "scale", "mean", "deviation")
 
 
 def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
     """See :meth:`connectome_gnn.ConnectomeGenerator.save`."""
-    closed = model.closed_form
-    arrays = {f"space.{name}": getattr(model.space, name) for name in SPACE}
-    arrays |= {f"residual.{name}": array for name, array in model.residual.arrays().items()}
-    arrays |= _arrays_of(closed.directions, "directions.")
-    folds: list[list[dict[str, Any]]] = []
-    for partition, members in enumerate(closed.without):
-        folds.append([])
-        for number, fold in enumerate(members):
-            prefix = f"without{partition}.{number}."
-            arrays |= _arrays_of(fold.directions, prefix)
-            arrays |= {f"{prefix}centre": fold.centre, f"{prefix}average": fold.average, f"{prefix}maps": fold.maps}
-            folds[-1].append(_kind_of(fold.directions))
-    arrays |= {"features.mean": closed.features.mean, "features.scale": closed.features.scale}
-    arrays |= {"closed_form.centre": closed.centre, "closed_form.maps": closed.maps}
-    arrays["closed_form.patterns"] = closed.basis[model.space.n_components :]
-    if model.schema.covariance is not None:
-        arrays["schema.covariance"] = model.schema.covariance
-    if model.people is not None:
-        arrays |= {f"people.{name}": array for name, array in model.people.arrays().items()}
-    if model.members:
-        arrays |= {"gate": model.gate, "unit": model.members[0].unit.numpy()}
-        for number, member in enumerate(model.members):
-            arrays |= {f"member{number}.{name}": value.numpy() for name, value in member.state_dict().items()}
+    check_model_target(path, force)
+    described, arrays = _described(model)
+    versions = {name: version(name) for name in PACKAGES}
+    card = card_of(model, versions)
     with native.new_folder(path, force) as folder:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, folder / WEIGHTS)
-        table = model.atlas.to_frame().astype(object)
+        (folder / CARD).write_text(card_text(card), encoding="utf-8", newline="\n")
         record: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "kind": type(model).__name__,
-            "sha256": {WEIGHTS: _sha256((folder / WEIGHTS).read_bytes())},
-            "versions": {name: version(name) for name in PACKAGES},
-            "atlas": {"name": model.atlas.name, **{c: table[c].where(table[c].notna(), None).tolist() for c in table}},
-            "measure": model.measure,
-            "signed": model.signed,
-            "schema": model.schema.to_dict(),
-            "described": model.described,
-            "features": closed.features.to_dict(),
-            "directions": _kind_of(closed.directions),
-            "without": folds,
-            "settings": {
-                "seed": model.seed,
-                "messages": model.messages,
-                "n_components": model.n_components,
-                "network": None if model.network is None else vars(model.network),
-                "sampler": vars(model.sampler) if isinstance(model.sampler, Recipe) else model.sampler,
-            },
-            "members": len(model.members),
-            "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
-            "holds_training_people": model.holds_training_people,
+            "sha256": {name: _sha256((folder / name).read_bytes()) for name in (WEIGHTS, CARD)},
+            "versions": versions,
+            **described,
+            "card": card,
         }
-        if model.privacy is not None:
-            record["privacy"] = {"network_share": model.privacy.network_share, **(model.account or {})}
         native.write_json(folder / CONFIG, record)
         record = native.read_json(folder / CONFIG)  # keys as text and plain numbers, as they will be read and summed
         record["sha256"][CONFIG] = _sha256_of_record(record)
@@ -102,11 +70,100 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
     return path
 
 
+def check_model_target(path: Path, force: bool = False) -> None:
+    """Refuse an output folder that exists (:func:`connectome_gnn.native.check_target`), or that a fit keeps its checkpoint in.
+
+    A model is handed on; a checkpoint holds numbers of people, and must not go with it.
+    """
+    native.check_target(path, force)
+    if (path / CHECKPOINT).exists():
+        raise ConnectomeError(
+            f"{path} holds the checkpoint of a fit, with numbers of the people, which do not belong into a model's folder; "
+            "name another folder for the model, or delete the checkpoint"
+        )
+
+
+def _described(model: ConnectomeGenerator, prefix: str = "") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A model as plain JSON values and arrays, their names behind ``prefix``; what it was fine-tuned from lies within."""
+    closed = model.closed_form
+    arrays: dict[str, np.ndarray] = {f"space.{name}": getattr(model.space, name) for name in SPACE}
+    arrays |= {"features.mean": model.features.mean, "features.scale": model.features.scale}
+    arrays["closed_form.patterns"] = closed.basis[model.space.n_components :]
+    form, form_arrays = _described_form(closed)
+    arrays |= {f"closed_form.{name}": array for name, array in form_arrays.items()}
+    if hasattr(model, "residual"):
+        arrays |= {f"residual.{name}": array for name, array in model.residual.arrays().items()}
+    if model.schema.covariance is not None:
+        arrays["schema.covariance"] = model.schema.covariance
+    if model.people is not None:
+        arrays |= {f"people.{name}": array for name, array in model.people.arrays().items()}
+    if model.members:
+        arrays |= {"gate": model.gate, "unit": model.members[0].unit.numpy()}
+        for number, member in enumerate(model.members):
+            arrays |= {f"member{number}.{name}": np.asarray(value) for name, value in member.state_dict().items()}
+    table = model.atlas.to_frame().astype(object)
+    record: dict[str, Any] = {
+        "atlas": {"name": model.atlas.name, **{c: table[c].where(table[c].notna(), None).tolist() for c in table}},
+        "measure": model.measure,
+        "signed": model.signed,
+        "whole_numbers": model.whole,
+        "schema": model.schema.to_dict(),
+        "described": model.described,
+        "features": model.features.to_dict(),
+        "closed_form": form,
+        "settings": {
+            "seed": model.seed,
+            "messages": model.messages,
+            "n_components": model.n_components,
+            "network": None if model.network is None else vars(model.network),
+            "sampler": vars(model.sampler) if isinstance(model.sampler, Recipe) else model.sampler,
+        },
+        "members": len(model.members),
+        "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
+        "holds_training_people": model.holds_training_people,
+    }
+    if model.privacy is not None:
+        record["privacy"] = {"network_share": model.privacy.network_share, **(model.account or {})}
+    if model.transfer is not None:
+        record["transfer"], moved = _described_transfer(model.transfer)
+        arrays |= {f"transfer.{name}": array for name, array in moved.items()}
+    return record, {prefix + name: array for name, array in arrays.items()}
+
+
+def _described_form(form: ClosedForm) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    arrays: dict[str, np.ndarray] = {"features.mean": form.features.mean, "features.scale": form.features.scale}
+    arrays |= {"centre": form.centre, "maps": form.maps}
+    arrays |= _arrays_of(form.directions, "directions.")
+    folds: list[list[dict[str, Any]]] = []
+    for partition, members in enumerate(form.without):
+        folds.append([])
+        for number, fold in enumerate(members):
+            prefix = f"without{partition}.{number}."
+            arrays |= _arrays_of(fold.directions, prefix)
+            arrays |= {f"{prefix}centre": fold.centre, f"{prefix}average": fold.average, f"{prefix}maps": fold.maps}
+            folds[-1].append(_kind_of(fold.directions))
+    return {"directions": _kind_of(form.directions), "without": folds, "paths": _records(form.paths)}, arrays
+
+
+def _described_transfer(transfer: Transfer) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    arrays: dict[str, np.ndarray] = {name: getattr(transfer, name) for name in ("own", "theirs", "centre")}
+    record: dict[str, Any] = {name: getattr(transfer, name) for name in MOVED} | {name: list(getattr(transfer, name)) for name in MATCHED}
+    record |= {"comparison": _records(transfer.comparison), "forms": [], "source": None}
+    for number, form in enumerate(transfer.forms):
+        described, more = _described_form(form)
+        record["forms"].append(described)
+        arrays |= {f"form{number}.{name}": array for name, array in more.items()}
+    if transfer.origin is not None:
+        record["source"], more = _described(transfer.origin.model, "source.")
+        arrays |= more
+    return record, arrays
+
+
 def load_generator(cls: type[ConnectomeGenerator], path: Path) -> Any:
     """See :meth:`connectome_gnn.ConnectomeGenerator.load`."""
     if not path.is_dir():
         raise FileNotFoundError(
-            f"no model folder at {path}; expected a folder with {WEIGHTS} and {CONFIG}, as ConnectomeGenerator.save writes it"
+            f"no model folder at {path}; expected a folder with {WEIGHTS}, {CONFIG} and {CARD}, as ConnectomeGenerator.save writes it"
         )
     record = native.read_json(path / CONFIG)
     if record.get("format_version") != FORMAT_VERSION or record.get("kind") != cls.__name__:
@@ -122,23 +179,25 @@ def load_generator(cls: type[ConnectomeGenerator], path: Path) -> Any:
 
 
 def _checked_arrays(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
-    file = path / WEIGHTS
-    if not file.is_file():
-        raise FileNotFoundError(f"{path} lacks {WEIGHTS}; a model folder needs it beside {CONFIG}")
-    content = file.read_bytes()
+    content = {}
+    for name in (WEIGHTS, CARD):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path} lacks {name}; a model folder needs it beside {CONFIG}")
+        content[name] = (path / name).read_bytes()
     sums = record["sha256"] if isinstance(record.get("sha256"), dict) else {}
     if sums.get(CONFIG) != _sha256_of_record(record):
         raise ConnectomeError(
             f"{path / CONFIG} was changed after the model was saved (its sha256 differs); restore it or save the model again"
         )
-    if sums.get(WEIGHTS) != _sha256(content):
-        raise ConnectomeError(
-            f"{file} is not the file that {CONFIG} was written with (its sha256 differs); restore it or save the model again"
-        )
+    for name, found in content.items():
+        if sums.get(name) != _sha256(found):
+            raise ConnectomeError(
+                f"{path / name} is not the file that {CONFIG} was written with (its sha256 differs); restore it or save the model again"
+            )
     try:
-        return load_tensors(content)
+        return load_tensors(content[WEIGHTS])
     except SafetensorError as error:
-        raise ConnectomeError(f"{file} is no safetensors file ({error})") from error
+        raise ConnectomeError(f"{path / WEIGHTS} is no safetensors file ({error})") from error
 
 
 def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dict[str, np.ndarray]) -> ConnectomeGenerator:
@@ -157,28 +216,19 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
         pd.DataFrame({key: value for key, value in record["atlas"].items() if key != "name"}), record["atlas"]["name"]
     )
     model.measure, model.signed, model.scale = record["measure"], record["signed"], Scale(record["signed"])
+    model.whole = record["whole_numbers"]
     model.cohort_name, model.described, model.n_training = training["cohort"], record["described"], training["people"]
     model.schema = PhenotypeSchema.from_dict(record["schema"], arrays.get("schema.covariance"))
-    model.features = ProfileFeatures.from_dict(record["features"], model.schema, arrays["features.mean"], arrays["features.scale"])
     model.space = EdgeSpace(*(arrays[f"space.{name}"] for name in SPACE))
-    model.residual = ResidualModel.from_arrays(_part(arrays, "residual."))
+    basis = np.concatenate([model.space.basis, arrays["closed_form.patterns"]])
+    model.closed_form = _form(model.schema, record["features"], record["closed_form"], _part(arrays, "closed_form."), basis)
+    model.features = ProfileFeatures.from_dict(record["features"], model.schema, arrays["features.mean"], arrays["features.scale"])
+    if "residual.effect" in arrays:
+        model.residual = ResidualModel.from_arrays(_part(arrays, "residual."))
     if model.sampler is not None:
         model.people = PeopleSampler.from_arrays(_part(arrays, "people."))
         model.holds_training_people = model.people.holds_training_people
-    without = tuple(
-        tuple(_fold(arrays, f"without{partition}.{number}.", kind) for number, kind in enumerate(kinds))
-        for partition, kinds in enumerate(record["without"])
-    )
-    model.earned = pd.DataFrame(training["earned"]).set_index("path").astype(float)
-    model.closed_form = ClosedForm(
-        model.features,
-        _directions(arrays, "directions.", record["directions"]),
-        arrays["closed_form.centre"],
-        arrays["closed_form.maps"],
-        model.earned,
-        np.concatenate([model.space.basis, arrays["closed_form.patterns"]]),
-        without,
-    )
+    model.earned = _table(training["earned"], "path")
     if record["members"] and model.network is not None:
         model.gate = arrays["gate"]
         task = model._task(arrays["unit"])
@@ -186,8 +236,53 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
             member = ConnectomeNetwork(task, model.network)
             member.load_state_dict({name: torch.from_numpy(array) for name, array in _part(arrays, f"member{number}.").items()})
             model.members.append(member.eval())
+    if "transfer" in record:
+        model.transfer = _transfer(cls, model, record["transfer"], record["features"], _part(arrays, "transfer."), basis)
+    if "card" in record:  # what was learned of the people for it; all else in it follows from the model
+        card = record["card"]
+        model.people_described = [] if model.privacy is not None else card["phenotypes"]
+        model.score, model.held_out = None if model.privacy is not None else card["score"], card["held_out"]
     model._fitted = True
     return model
+
+
+def _transfer(
+    cls: type[ConnectomeGenerator],
+    model: ConnectomeGenerator,
+    record: dict[str, Any],
+    features: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    basis: np.ndarray,
+) -> Transfer:
+    matched = {name: tuple(record[name]) for name in MATCHED}
+    forms = tuple(
+        _form(model.schema, features, described, _part(arrays, f"form{number}."), basis) for number, described in enumerate(record["forms"])
+    )
+    origin = None
+    if record["source"] is not None:
+        source = _rebuilt(cls, record["source"], _part(arrays, "source."))
+        source._knows_people = False
+        origin = Origin(source, **matched)
+    known: dict[str, Any] = {name: record[name] for name in MOVED} | {name: arrays[name] for name in ("own", "theirs", "centre")} | matched
+    return Transfer(origin=origin, forms=forms, comparison=_table(record["comparison"], "mean"), **known)
+
+
+def _form(
+    schema: PhenotypeSchema, features: dict[str, Any], record: dict[str, Any], arrays: dict[str, np.ndarray], basis: np.ndarray
+) -> ClosedForm:
+    without = tuple(
+        tuple(_fold(arrays, f"without{partition}.{number}.", kind) for number, kind in enumerate(kinds))
+        for partition, kinds in enumerate(record["without"])
+    )
+    return ClosedForm(
+        ProfileFeatures.from_dict(features, schema, arrays["features.mean"], arrays["features.scale"]),
+        _directions(arrays, "directions.", record["directions"]),
+        arrays["centre"],
+        arrays["maps"],
+        _table(record["paths"], "path"),
+        basis,
+        without,
+    )
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -220,7 +315,12 @@ def _promised(account: dict[str, Any] | None) -> DifferentialPrivacy | None:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{"path": str(path), **{str(name): float(value) for name, value in row.items()}} for path, row in table.iterrows()]
+    name = str(table.index.name)
+    return [{name: str(row), **{str(key): float(value) for key, value in values.items()}} for row, values in table.iterrows()]
+
+
+def _table(records: list[dict[str, Any]], name: str) -> pd.DataFrame:
+    return pd.DataFrame(records).set_index(name).astype(float)
 
 
 def _sha256_of_record(record: dict[str, Any]) -> str:
