@@ -153,6 +153,19 @@ def test_few_people_do_better_than_their_own_quantiles_and_than_a_normal_distrib
     assert ours > normal + 0.1
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_two_kinds_of_people_do_not_stretch_the_tails(side):
+    """On edges that a tenth of the people have much stronger, the step between the kinds must not go on beyond the stronger ones."""
+    draw = np.random.default_rng(8)
+    values = draw.normal(4, 1, (240, N_EDGES))
+    other = draw.random((240, 4)) < 0.1
+    values[:, :4] = np.where(other, draw.normal(8, 0.3, other.shape), draw.normal(2, 0.5, other.shape))
+    marginals = fit_marginals(people(side * values / 8, signed=side < 0))
+    beyond = 8 * np.abs(marginals.values(np.full((1, N_EDGES), side * 4.0, np.float32))[0]) - values.max(0)
+    assert beyond.max() < 2.5
+    assert beyond.min() > -0.5
+
+
 def test_an_edge_that_few_have_borrows_spread():
     draw = np.random.default_rng(6)
     values = draw.normal(3, 0.5, (200, N_EDGES)) * (draw.random((200, N_EDGES)) < 0.03)

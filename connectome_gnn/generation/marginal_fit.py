@@ -22,6 +22,8 @@ PRIOR_PEOPLE = 2.0
 LEAST_SLOPE = 0.02
 LEAST_SPREAD = 1e-3
 ANCHOR = 0.25
+MARGIN = 0.5
+"""By how many standard deviations an edge's tails may lie beyond where its most extreme value and the common shape put them."""
 FEW = 5
 SHAPES, SHAPE_EDGES, SHAPE_PEOPLE = 5, 2000, 10
 NEVER = 1e-9
@@ -115,14 +117,14 @@ class _Side:
     ----------
     shapes : (S, 33) common shape of edges with up to ``limits`` values, in standard deviations, at normal scores -3.2, -3.0, ..., 3.2.
     smooth : (E, 33) values at these scores.
-    count, mean, spread, least : (E,) number of people with a value on this side, its mean, standard deviation and minimum.
+    count, mean, spread, least, most : (E,) number of people with a value on this side, its mean, standard deviation, minimum and maximum.
     """
 
     def __init__(self, n_edges: int) -> None:
         self.shapes, self.limits = GRID[None], np.array([np.inf])
         self.smooth = np.zeros((n_edges, len(GRID)))
         self.count = np.zeros(n_edges, np.intp)
-        self.mean, self.spread, self.least = np.zeros(n_edges), np.zeros(n_edges), np.zeros(n_edges)
+        self.mean, self.spread, self.least, self.most = (np.zeros(n_edges) for _ in range(4))
         self.smoothers: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def learn_shapes(self, values: NDArray[np.float32]) -> None:
@@ -151,7 +153,7 @@ class _Side:
             chosen = np.flatnonzero(count == m)
             there, rows = values[:m, chosen].astype(np.float64), edges.start + chosen
             mean = there.mean(0)
-            self.mean[rows], self.least[rows] = mean, there[0]
+            self.mean[rows], self.least[rows], self.most[rows] = mean, there[0], there[-1]
             if m > 1:
                 self.spread[rows] = spread = there.std(0, ddof=1)
                 if m not in self.smoothers:
@@ -186,6 +188,12 @@ class _Side:
         common = self.shapes[np.searchsorted(self.limits, count)]
         shape = np.where(several[:, None], (self.smooth - mean[:, None]) / spread[:, None], common)
         values = mean[:, None] + scale[:, None] * _increasing(shape)
+        # Where people come in two kinds the steps between the kinds must not go on beyond the upper one.
+        place = np.minimum(ndtri(1 - 0.5 / np.maximum(count, 1)), REACH)[:, None]
+        above = np.maximum(common - _interpolated(common, place), 0) + MARGIN
+        values = np.where(several[:, None], np.minimum(values, self.most[:, None] + scale[:, None] * above), values)
+        below = np.minimum(common - _interpolated(common, -place), 0) - MARGIN
+        values = np.where((several & ~bounded)[:, None], np.maximum(values, self.least[:, None] + scale[:, None] * below), values)
         values[constant] = mean[constant, None]
         # Below the least value that anybody has, a bounded edge approaches the floor, and does not cross it.
         anchor = np.maximum(least, floor + ANCHOR * scale)[:, None]
