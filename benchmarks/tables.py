@@ -15,6 +15,7 @@ import calibration
 import evaluation
 import privacy_price
 import real_cohorts
+import samples
 import simulated
 import topology
 
@@ -25,6 +26,7 @@ SUMMARIES = {
     "evaluation": evaluation.summary,
     "privacy_price": privacy_price.markdown,
     "real_cohorts": real_cohorts.summary,
+    "samples": samples.summary,
     "simulated": simulated.summary,
     "topology": topology.summary,
 }

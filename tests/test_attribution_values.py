@@ -16,6 +16,7 @@ import connectome_gnn as cg
 from connectome_gnn.attribution.coalitions import Game, interaction_weights, sampled_shapley, shapley_weights
 from connectome_gnn.attribution.explained import Observed, StrengthShares
 from connectome_gnn.attribution.importance import permuted_within, strata_of
+from connectome_gnn.attribution.mean_path import MeanPath
 from connectome_gnn.attribution.predictor import Predictor
 from connectome_gnn.attribution.profiles import Profiles
 from connectome_gnn.evaluation import Comparison, Reference
@@ -187,6 +188,7 @@ def test_conditional_predictions_of_a_linear_model_are_those_at_the_conditional_
     covariance = model.schema.covariance
     expected = encoded.values.copy()
     expected[:, gone] = encoded.values[:, ~gone] @ np.linalg.solve(covariance[np.ix_(~gone, ~gone)], covariance[np.ix_(~gone, gone)])
+    expected[encoded.missing[:, encoded.owner] & gone] = 0
     by_hand = (expected - model.features.mean[: expected.shape[1]]) / model.features.scale[: expected.shape[1]]
     used = model.features.select("linear")
     features = np.zeros((len(test), len(used)))
@@ -236,3 +238,58 @@ def test_truth_of_a_strong_signal() -> None:
     assert region.corr(test.truth.by_region["all"], method="spearman") > 0.8
     ratio = why.ratio(["age_sex", "body"], ["cognition", "lifestyle"])
     assert 2 < ratio.low < ratio.value < ratio.high < 10
+
+
+@pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")
+def test_a_fine_tuned_model_is_attributed_with_its_source() -> None:
+    source = simulated()[0]
+    small, fresh = (cg.simulate_cohort(100, 16, 8, seed=3, people_seed=9, explained=0.3).take(rows) for rows in (range(40), range(40, 100)))
+    tuned = cg.ConnectomeGenerator(seed=0, network=None).fit(source, distribution=False).finetune(small, distribution=False)
+    assert tuned.transfer is not None and tuned.transfer.gain > 0
+    # A level that only the source knows is not known of people here.
+    fresh = fresh.take(np.flatnonzero(fresh.phenotypes["smoking"].isin(small.phenotypes["smoking"].dropna().unique())))
+    why = cg.attribute(tuned, fresh, by=("group",), **QUICK)
+    assert why.scores["value"]["full"] == pytest.approx(r2(tuned, fresh, []), rel=1e-4)
+    why.validate()
+    assert any("gradients" in note for note in why.notes)
+    with pytest.raises(cg.ConnectomeError, match="fine-tuned"):
+        MeanPath(tuned)
+
+
+def test_columns_that_are_the_same_for_all_held_out_people_are_no_copies() -> None:
+    _, test, model = simulated()
+    encoded = model.schema.encode(test.phenotypes)
+    women = np.flatnonzero(test.phenotypes["sex"] == "F")
+    assert Profiles.of(model.schema, encoded, 0).take(women).copies == ()
+    few = [Profiles.of(model.schema, model.schema.encode(test.phenotypes.iloc[rows]), 0) for rows in (women, slice(2), slice(3))]
+    assert [profiles.copies for profiles in few] == [(), (), ()]
+
+
+def test_a_group_may_be_called_like_a_phenotype() -> None:
+    train, test, _ = simulated()
+    described = {
+        name: {**entry, "Group": "sex" if entry.get("Group") == "body" else entry.get("Group")} for name, entry in train.described.items()
+    }
+    train, test = (
+        cg.Cohort(part.weights, part.phenotypes, part.atlas, measure=part.measure, described=described) for part in (train, test)
+    )
+    why = cg.attribute(
+        ComponentRidge(seed=0).fit(train, distribution=False), test, by=("group", "phenotype"), missing=("reference",), **QUICK
+    )
+    assert "sex" in set(why.groups["group"]) and "sex" in set(why.phenotypes["phenotype"])
+
+
+def test_maps_without_total_strength_leave_the_groups_as_they_are() -> None:
+    _, test, model = simulated()
+    why = cg.attribute(model, test, methods=("contribution",), by=("group", "region"), global_strength=("remove",), **QUICK)
+    whole = explained().groups.query("method == 'contribution'")
+    np.testing.assert_allclose(why.groups["value"], whole["value"], rtol=1e-6)
+    assert set(why.regions["global_strength"]) == {"remove"}
+
+
+def test_where_the_others_tell_nothing_all_people_are_one_stratum() -> None:
+    _, test, model = simulated()
+    encoded = model.schema.encode(test.phenotypes)
+    everything = {"all": tuple(range(len(model.schema.names)))}
+    game = Game(Predictor.of(model, encoded), Profiles.of(model.schema, encoded, 0), everything, "conditional")
+    assert (strata_of(game, 0) == 0).all()

@@ -308,3 +308,11 @@ def test_structured_pruning_takes_whole_receiving_units() -> None:
 def test_fractions_and_schedules_that_make_no_sense_are_refused(fraction: float, schedule: object) -> None:
     with pytest.raises(ConnectomeError):
         prune_by_wiring_cost(ring(), fraction, coordinates=PLACES, schedule=schedule)
+
+
+def test_distances_of_regions_are_those_of_units_regions_where_there_are_as_many_units():
+    order = np.array([2, 0, 3, 1])
+    layer = ConnectomeLinear(4, 4, RING, "hard", assignment=order, seed=0)
+    rows, columns = (side.numpy() for side in layer.connections())
+    by_hand = (layer.weight.detach().abs().numpy() * between(PLACES)[order[rows], order[columns]]).sum()
+    assert float(wiring_cost(layer, between(PLACES))) == pytest.approx(by_hand, rel=1e-6)

@@ -432,3 +432,30 @@ def test_seeds_and_what_is_printed() -> None:
     assert torch.equal(drawn, ConnectomeLinear(17, 13, connectivity).weight)
     assert f"constraint=hard, connections={first.n_connections}, density={first.density:.3g}" in repr(first)
     assert "signs=kept" in repr(ConnectomeLinear(17, 13, connectivity, signs=np.ones(17)))
+
+
+def test_gradients_of_gradients_through_sparse_compute():
+    layer = ConnectomeLinear(
+        5, 4, np.array([[1, 0, 1, 0, 0], [0, 1, 0, 0, 1], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]), "hard", compute="sparse", seed=0
+    )
+    layer = layer.double()
+    inputs = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda some: layer(some), (inputs,))
+    penalty = torch.autograd.grad(layer(inputs).square().sum(), inputs, create_graph=True)[0].square().sum()
+    penalty.backward()
+    dense = layer.dense_weight().detach().requires_grad_()
+    expected = torch.autograd.grad((torch.nn.functional.linear(inputs, dense, layer.bias)).square().sum(), inputs, create_graph=True)[0]
+    expected = torch.autograd.grad(expected.square().sum(), dense)[0]
+    rows, columns = layer.connections()
+    torch.testing.assert_close(layer.weight.grad, expected[rows, columns])
+
+
+def test_a_state_of_another_shape_is_refused_and_nothing_taken_over():
+    wide, tall = np.zeros((3, 10)), np.zeros((10, 3))
+    wide[0], tall[:, 0] = 1, 1
+    with pytest.warns(ConnectomeWarning):
+        layer, other = ConnectomeLinear(10, 3, wide, "hard", seed=0), ConnectomeLinear(3, 10, tall, "hard", seed=1)
+    before = layer.weight.detach().clone()
+    with pytest.raises(RuntimeError, match="size mismatch for crow_indices"):
+        layer.load_state_dict(other.state_dict())
+    assert torch.equal(layer.weight, before) and layer(torch.ones(1, 10)).shape == (1, 3)

@@ -337,3 +337,17 @@ def test_a_model_with_a_distribution_of_its_own():
         model.log_prob(cohort, per="edge")
     with pytest.raises(ConnectomeError, match="deviation needs"):
         model.deviation(cohort)
+
+
+def test_an_edge_that_everybody_has_alike_costs_as_much_absent_as_changed():
+    weights = np.random.default_rng(0).lognormal(2, 1, (60, 15)).astype(np.float32)
+    weights[:, 3] = 7
+    cohort = Cohort(weights, plain_table(60), make_atlas(6), measure="m", described=DESCRIBED)
+    model = BandedRidge(0).fit(cohort)
+    changed = np.repeat(weights[:1], 3, 0)
+    changed[1, 3], changed[2, 3] = 0, 9
+    same, absent, other = model.log_prob(
+        Cohort(changed, cohort.phenotypes.iloc[[0, 0, 0]].set_axis(["a", "b", "c"]), cohort.atlas, measure="m", described=DESCRIBED)
+    )
+    assert same - absent == pytest.approx(same - other, rel=0.05)
+    assert same - absent > 15

@@ -297,3 +297,24 @@ def test_the_sources_dependence_makes_fresh_people_more_likely():
     assert abs(again.mean()) < 0.6
     assert 0.5 < again.std() < 1.6
     assert model.transfer.comparison.loc[FROM_SCRATCH, "r2"] < model.transfer.comparison.loc[FINE_TUNED, "r2"]
+
+
+def test_two_families_can_be_fine_tuned():
+    source = fit_small(world(300, 1))
+    small = world(30, 2)
+    table = small.phenotypes.assign(family_id=np.arange(30) % 2)
+    small = Cohort(small.weights, table, small.atlas, measure=small.measure, described=small.described)
+    tuned = source.finetune(small)
+    assert np.isfinite(tuned.log_prob(small)).all()
+
+
+def test_a_level_that_became_a_number_is_refused():
+    levels = np.random.default_rng(0).choice(["1", "2", "3"], 120)
+    described = {"edu": {"Levels": {"1": "low", "2": "middle", "3": "high"}, "Group": "lifestyle"}}
+    first = small_cohort(120)
+    source = fit_small(small_cohort(120, phenotypes=first.phenotypes.assign(edu=levels), described={**first.described, **described}))
+    other = small_cohort(40)
+    table = other.phenotypes.assign(edu=np.random.default_rng(1).normal(10, 2, 40))
+    other = small_cohort(40, phenotypes=table, described={**other.described, "edu": {"Units": "years", "Group": "lifestyle"}})
+    with pytest.raises(ConnectomeError, match="'edu' has levels in the model's cohort and is a number"):
+        source.finetune(other, distribution=False)

@@ -45,7 +45,8 @@ def commonality(game: Game, seen: Observed, bootstrap: Bootstrap, wanted: Sequen
     places = [names.index(name) for name in wanted]
     above = np.empty((len(full), 3 * len(places)))
     for number, player in enumerate(places):
-        own = seen.gain(alone(game, player)) - nothing
+        constant = profiles.constant[list(game.players.values())[player][0]]
+        own = np.zeros_like(nothing) if constant else seen.gain(alone(game, player)) - nothing
         unique = full - seen.gain(game.without(player))
         above[:, 3 * number : 3 * number + 3] = np.stack([own, unique, own - unique], 1)
     ratio = bootstrap.ratio(above, np.broadcast_to(seen.total[:, None], above.shape))

@@ -123,6 +123,7 @@ def _hosts_and_donors(lost: NDArray, order: NDArray[np.intp]) -> NDArray:
 def swapped(profiles: Profiles, numbers: tuple[int, ...], order: NDArray[np.intp]) -> Encoded:
     """Encoded people with some phenotypes taken from others: person n gets those of person order[n]."""
     encoded = profiles.encoded
+    numbers = tuple(number for number in numbers if not profiles.constant[number])
     columns = profiles.columns_of(numbers)
     values, missing = encoded.values.copy(), encoded.missing.copy()
     values[:, columns] = encoded.values[order][:, columns]
@@ -144,6 +145,8 @@ def strata_of(game: Game, player: int) -> NDArray[np.intp]:
     others = others - others.mean(0)
     gram = others.T @ others + 0.01 * len(others) * np.eye(others.shape[1])
     told = others @ np.linalg.solve(gram, others.T @ (effect - effect.mean(0)))
+    if (told**2).sum() <= 1e-8 * max((effect**2).sum(), 1e-300):
+        return np.zeros(len(told), np.intp)
     left, strength, _ = np.linalg.svd(told, full_matrices=False)
     n = len(told)
     second = strength[1:2].sum() > 0.2 * strength[0] and n >= 4 * FEWEST_ALIKE

@@ -46,6 +46,11 @@ class MeanPath:
             raise ConnectomeError(f"gradients are taken through a ConnectomeGenerator, got {type(model).__name__}")
         if not getattr(model, "_fitted", False):
             raise ConnectomeError("this ConnectomeGenerator has not been fitted; call fit(cohort) first")
+        if model.transfer is not None:
+            raise ConnectomeError(
+                "gradients are not taken through a fine-tuned model, whose source reads phenotypes on its own; take another method, or "
+                "the source"
+            )
         self.dtype, self.signed, self.n_regions = dtype, model.signed, model.atlas.n_regions
         closed, space = model.closed_form, model.space
         self.owner = torch.from_numpy(model.schema.owner)

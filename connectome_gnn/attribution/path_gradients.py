@@ -35,13 +35,14 @@ def path_gradients(model: ConnectomeGenerator, encoded: Encoded, seen: Observed,
     values, missing = path.tensors(encoded)
     nodes, weights = np.polynomial.legendre.leggauss(STEPS)
     found = np.zeros(encoded.missing.shape)
+    varies = torch.tensor([not phenotype.constant for phenotype in model.schema.phenotypes])
     for rows in slices(len(found), PEOPLE_AT_ONCE):
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            presence = torch.full(missing[rows].shape, node, dtype=path.dtype, requires_grad=True)
+            presence = torch.where(varies, torch.full(missing[rows].shape, node, dtype=path.dtype), 1).requires_grad_()
             coordinates = path.design(values[rows] * presence[:, path.owner]) @ maps
             added = path.components(values[rows], missing[rows], presence)
             if added is not None:
                 coordinates = coordinates + added @ turn[: added.shape[1]]
             gain = 2 * (along[rows] * coordinates).sum() - ((coordinates @ gram) * coordinates).sum()
-            found[rows] += weight * torch.autograd.grad(gain, presence)[0].numpy()
+            found[rows] += weight * (torch.autograd.grad(gain, presence)[0] * varies).numpy()
     return found

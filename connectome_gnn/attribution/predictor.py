@@ -60,13 +60,13 @@ class Predictor:
         if not isinstance(model, ConnectomeModel):
             raise ConnectomeError(f"expected a fitted model of connectomes, got {type(model).__name__}; open a folder with its load")
         model._check_fitted()
-        if isinstance(model, ConnectomeGenerator):
+        if isinstance(model, ConnectomeGenerator) and model.transfer is None:
             return replace(_of_generator(model), n_jobs=n_jobs)
         deviation = _deviation_of(model)
         some = Encoded(people.values[:TRIED], people.missing[:TRIED], people.columns, people.owner)
         tried, basis = deviation(some), model.space.basis
         inside = tried @ basis.T @ basis if len(basis) else np.zeros_like(tried)
-        if ((tried - inside) ** 2).sum() > OUTSIDE**2 * (tried**2).sum():
+        if isinstance(model, ConnectomeGenerator) or ((tried - inside) ** 2).sum() > OUTSIDE**2 * (tried**2).sum():
             basis = np.eye(tried.shape[1], dtype=np.float32)
         return cls(model.schema, basis, deviation, np.ascontiguousarray(basis.T), n_jobs)
 
@@ -125,8 +125,8 @@ class _PassingSchema(PhenotypeSchema):
 
 
 def _deviation_of(model: ConnectomeModel) -> Callable[[Encoded], NDArray[np.float32]]:
-    """A model's deviations of encoded profiles in place of a table."""
-    if hasattr(model, "classes"):  # looks at the table itself
+    """A model's deviations of encoded profiles in place of a table; levels that only the source of a fine-tuned one knows are lost."""
+    if hasattr(model, "classes") or getattr(model, "transfer", None) is not None:  # looks at the table itself
         return lambda encoded: model._deviation(_table(model.schema, encoded))
     twin = copy(model)
     twin.schema = _PassingSchema(model.schema.phenotypes, model.schema.covariance, model.schema.limit)

@@ -25,6 +25,9 @@ DRAWS = 16
 COPIES = 1 - 1e-6
 """Correlation from which on two encoded columns are one and the same."""
 
+LIKELY_COPIES = 0.5
+"""Least correlation in training people, whose estimate is drawn towards 0, of columns that may be copies."""
+
 
 @dataclass(frozen=True, eq=False)
 class Profiles:
@@ -46,9 +49,13 @@ class Profiles:
     @classmethod
     def of(cls, schema: PhenotypeSchema, encoded: Encoded, seed: int) -> Profiles:
         """People, and which of their columns are copies of each other."""
-        length = np.sqrt((encoded.values**2).sum(0))
-        unit = encoded.values / np.where(length > 0, length, 1)
+        values = np.where(np.ptp(encoded.values, axis=0) > 0, encoded.values, 0)
+        length = np.sqrt((values**2).sum(0))
+        unit = values / np.where(length > 0, length, 1)
         r = np.triu(unit.T @ unit, 1)
+        if schema.covariance is not None:  # few people may agree by chance in what many do not
+            deviation = np.sqrt(np.diag(schema.covariance))
+            r[np.abs(schema.covariance) < LIKELY_COPIES * np.outer(deviation, deviation)] = 0
         pairs = np.argwhere(np.abs(r) > COPIES)
         return cls(schema, encoded, seed, tuple((int(later), int(first), int(np.sign(r[first, later]))) for first, later in pairs))
 
@@ -82,7 +89,7 @@ class Profiles:
         Unknown columns are Gaussian given the known ones, by the training people's covariance. It is that of encoded values, gaps at 0,
         so that a person with gaps is drawn like training people with theirs. Rare levels, which take no part in it, stay at their mean; a
         column that is a copy of a known one follows it. A single unknown column takes the three values of a Gauss-Hermite rule, several
-        take random ones in pairs mirrored around their expectation.
+        take random ones in pairs mirrored around their expectation. What a person lacks is not drawn: it is not known of them either way.
         """
         unknown = ~known[self.encoded.owner]
         twins = self._twins(unknown)
@@ -102,6 +109,7 @@ class Profiles:
             values[:, free] = centre + away
             for column, twin, direction in twins:
                 values[:, column] = direction * values[:, twin]
+            values[self.encoded.missing[:, self.encoded.owner]] = 0
             drawn.append((weight, Encoded(values, self.encoded.missing, self.encoded.columns, self.encoded.owner)))
         return drawn
 

@@ -50,6 +50,10 @@ ERROR_PEOPLE = 400
 PERMUTED_PHENOTYPES = 2
 
 
+SHARELESS = ("permutation", "sensitivity")
+"""Methods whose values are no parts of what everything known explains: what a permutation loses counts errors of its own."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Scene:
     """The people as a model of few coordinates sees them."""
@@ -64,7 +68,7 @@ class _Scene:
     advance: Callable[..., None]
     members: NDArray[np.float64]
     networks: tuple[str, ...]
-    games: dict[str, Game] = field(default_factory=dict)
+    games: dict[Any, Game] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ConnectomeModel, cohort: Cohort, plan: Plan, advance: Callable[..., None]) -> _Scene:
@@ -91,7 +95,7 @@ class _Scene:
 
     def game(self, players: Mapping[str, tuple[int, ...]], missing: Missing) -> Game:
         """A game of these players, remembered by its kind."""
-        key = f"{missing} {len(players)} {next(iter(players))}"
+        key = (missing, *players.items())
         if key not in self.games:
             self.games[key] = Game(self.predictor, self.profiles, players, missing)
         return self.games[key]
@@ -120,9 +124,14 @@ class _Scene:
     @cached_property
     def gradients(self) -> NDArray[np.float64] | None:
         """Integrated gradients (N, P) of what is explained of each person; None where the model has none, or nobody asked."""
-        if "gradient" not in self.plan.methods or not isinstance(self.model, ConnectomeGenerator):
+        if "gradient" not in self.plan.methods or not isinstance(self.model, ConnectomeGenerator) or not self.has_gradients:
             return None
         return path_gradients(self.model, self.profiles.encoded, self.seen("keep"), self.predictor)
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether gradients can be taken through the model."""
+        return isinstance(self.model, ConnectomeGenerator) and self.model.transfer is None
 
     def tested(self, players: Mapping[str, tuple[int, ...]]) -> Game:
         """The game whose predictions without a player p values rest on: averaged over it, where the model can do that."""
@@ -138,13 +147,16 @@ def attribute_r2(model: ConnectomeModel, cohort: Cohort, plan: Plan, advance: Ca
     """Attribution of R2 beyond the mean to groups and phenotypes, over everything and over the brain."""
     scene = _Scene.of(model, cohort, plan, advance)
     notes: list[str] = []
+    if "gradient" in plan.methods and not scene.has_gradients:
+        notes.append("gradients are taken through a ConnectomeGenerator that was not fine-tuned; there are none of this model")
     scores, way = _scores(scene)
     draws: dict[Any, NDArray[np.float32]] = {}
     network_draws: dict[Any, NDArray[np.float32]] = {}
     groups, regions, networks = Rows(), Rows(), Rows()
     pairs = Rows()
     if {"group", "region", "network"} & set(plan.by):
-        for strength in plan.global_strength if plan.mapped else ("keep",):
+        strengths: tuple[GlobalStrength, ...] = ("keep", "remove") if plan.mapped and "remove" in plan.global_strength else ("keep",)
+        for strength in strengths:
             _by_group(scene, strength, way, groups, regions, networks, draws, network_draws)
             if strength != "keep":
                 scene.observed.pop(strength)
@@ -254,7 +266,7 @@ def _by_group(
     network_draws: dict[Any, NDArray[np.float32]],
 ) -> None:
     """Rows of every group, over everything (total strength kept), every region and every network."""
-    plan, seen, mapped = scene.plan, scene.seen(strength), scene.plan.mapped
+    plan, seen, mapped = scene.plan, scene.seen(strength), scene.plan.mapped and strength in scene.plan.global_strength
     members = scene.members if mapped else None
 
     def add(name: str, method: str, missing: str, part: Parts, p: NDArray[np.float64]) -> None:
@@ -264,7 +276,7 @@ def _by_group(
         )
         p = np.full(len(ratio.value), np.nan) if method == "sensitivity" else np.where(np.isfinite(ratio.value), p, np.nan)
         if strength == "keep" and name != ALL:
-            share = None if method == "sensitivity" else scene.bootstrap.quotient(_first(ratio), way[missing])
+            share = None if method in SHARELESS else scene.bootstrap.quotient(_first(ratio), way[missing])
             groups.add({"group": name, "method": method, "missing": missing}, _first(ratio), p[:1], share)
             draws[name, method, missing] = np.append(np.float32(ratio.value[0]), ratio.draws[:, 0]).astype(np.float32)
         if members is not None:
@@ -365,7 +377,7 @@ def _by_phenotype(scene: _Scene, way: Mapping[str, Ratio], rows: Rows, notes: li
                 np.full(above.shape, float(seen.n_edges)) if method == "sensitivity" else np.broadcast_to(seen.total[:, None], above.shape)
             )
             ratio = scene.bootstrap.ratio(above, below)
-            shares = None if method == "sensitivity" else scene.bootstrap.quotient(ratio, way[missing])
+            shares = None if method in SHARELESS else scene.bootstrap.quotient(ratio, way[missing])
             error = _sampling_error(scene, game) if method == "shapley" and len(game) > MOST_EXACT else np.full(len(game), np.nan)
             for player in sorted(wanted):
                 keys = {"phenotype": names[player], "group": group_of[names[player]], "method": method, "missing": missing}

@@ -46,9 +46,9 @@ class Refits:
         """The fits without a fold that a generator keeps of its closed form, and its networks, each trained without a fold.
 
         Delete-a-group jackknife (Efron & Tibshirani 1993, chapter 11), averaged over partitions. None for models that keep no such
-        fits (rivals, and generators under differential privacy).
+        fits (rivals, and generators under differential privacy), and for fine-tuned ones, most of whose effects are their source's.
         """
-        if not isinstance(model, ConnectomeGenerator) or not model.closed_form.without:
+        if not isinstance(model, ConnectomeGenerator) or not model.closed_form.without or model.transfer is not None:
             return None
         partitions = model.closed_form.without
         sets: list[tuple[Values, ...]] = [tuple(_without_fold(model, fold) for fold in folds) for folds in partitions]
@@ -68,9 +68,10 @@ class Refits:
         ConnectomeError
             If the model is no generator, ``n`` is below 2, or the cohort has not the atlas that the model was fitted on.
         """
-        if not isinstance(model, ConnectomeGenerator) or model.privacy is not None:
+        if not isinstance(model, ConnectomeGenerator) or model.privacy is not None or model.transfer is not None:
             raise ConnectomeError(
-                "only the closed form of a ConnectomeGenerator without differential privacy is refitted; leave n_refits out"
+                "only the closed form of a ConnectomeGenerator that is neither fine-tuned nor differentially private is refitted; leave "
+                "n_refits out"
             )
         if not isinstance(training, Cohort) or training.atlas != model.atlas:
             raise ConnectomeError("refits need the cohort that the model was fitted on; give it as training=")

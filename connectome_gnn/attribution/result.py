@@ -250,14 +250,14 @@ class Attribution:
         if len(self.groups):
             parts.append(_rendered("groups", self.groups, "group", len(self.groups)))
         if len(self.phenotypes):
-            first = (
-                self.phenotypes["method"].isin(["shapley"])
-                if "shapley" in set(self.phenotypes["method"])
-                else self.phenotypes["method"].notna()
-            )
-            rows = self.phenotypes[first & (self.phenotypes["missing"] == self.phenotypes["missing"].iloc[0])]
+            methods = list(dict.fromkeys(self.phenotypes["method"]))
+            method = "shapley" if "shapley" in methods else methods[0]
+            rows = self.phenotypes[
+                (self.phenotypes["method"] == method) & (self.phenotypes["missing"] == self.phenotypes["missing"].iloc[0])
+            ]
             rows = rows.sort_values("value", ascending=False, kind="stable").head(SHOWN)
-            parts.append(_rendered(f"phenotypes that explain most ({rows['method'].iloc[0]})", rows, "phenotype", SHOWN))
+            does = "move" if method == "sensitivity" else "explain"
+            parts.append(_rendered(f"phenotypes that {does} most ({method})", rows, "phenotype", SHOWN))
         if len(self.networks):
             parts.append(self._network_text())
         parts += [fill(note, WIDTH, subsequent_indent="  ") for note in self.notes]

@@ -144,12 +144,12 @@ def _lengths(layer: Weighted, given: Any, of_places: bool, what: str) -> Tensor:
     shape = (layer.out_features, layer.in_features)
     regions = layer.assignment if isinstance(layer, ConnectomeLinear) else None
     between = _euclidean(given, what) if of_places else _array(given, f"distances of {what}")
-    if between.shape != shape:
-        known = layer.region_shape if isinstance(layer, ConnectomeLinear) and regions is not None else None
-        if regions is None or between.shape != known:
-            or_regions = f" or, between regions, {known}" if known is not None else ""
-            raise ConnectomeError(f"{what} needs distances (out, in) of shape {shape}{or_regions}, got {between.shape}")
+    known = layer.region_shape if isinstance(layer, ConnectomeLinear) and regions is not None else None
+    if regions is not None and between.shape == known:
         between = between[np.ix_(*(side.cpu().numpy() for side in regions))]
+    elif between.shape != shape:
+        or_regions = f" or, between regions, {known}" if known is not None else ""
+        raise ConnectomeError(f"{what} needs distances (out, in) of shape {shape}{or_regions}, got {between.shape}")
     if isinstance(layer, ConnectomeLinear) and layer.constraint == "hard":
         rows, columns = (side.cpu().numpy() for side in layer.connections())
         between = between[rows, columns]

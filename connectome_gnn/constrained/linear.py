@@ -205,7 +205,7 @@ class ConnectomeLinear(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the initial weights anew, as ``initialise`` says."""
         device = self.weight.device
-        generator = None if self.seed is None else torch.Generator(device).manual_seed(self.seed)
+        generator = None if self.seed is None else torch.Generator(device).manual_seed(int(self.seed))
         number = self.crow_indices.diff().to(self.connection_strength)
         bound = number.clamp(min=1).rsqrt()
         rows = self.connections()[0]
@@ -313,14 +313,15 @@ class ConnectomeLinear(nn.Module):
         return off
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        columns = state_dict.get(f"{prefix}col_indices")
-        if columns is not None and columns.shape != self.col_indices.shape:
-            # Nothing is taken over: row ends of one connectome and columns of another would be neither's.
-            args[-1].append(
-                f"size mismatch for {prefix}col_indices: the state has {len(columns)} connections, this layer {self.n_connections}; "
-                "build the layer with the connectivity of the state"
-            )
-            return
+        for name, own in (("crow_indices", self.crow_indices), ("col_indices", self.col_indices)):
+            theirs = state_dict.get(f"{prefix}{name}")
+            if theirs is not None and theirs.shape != own.shape:
+                # Nothing is taken over: row ends of one connectome and columns of another would be neither's.
+                args[-1].append(
+                    f"size mismatch for {prefix}{name}: the state has {tuple(theirs.shape)}, this layer {tuple(own.shape)}; "
+                    "build the layer with the connectivity of the state"
+                )
+                return
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._index()  # the state brings its own connections
 

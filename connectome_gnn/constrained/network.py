@@ -120,7 +120,7 @@ class ConnectomeConstrainedNetwork(nn.Module):
         self.active, self.drop = ACTIVATIONS[activation](), nn.Dropout(self.dropout)
         if seed is not None:
             for number, layer in enumerate(part for part in self.modules() if isinstance(part, nn.Linear)):
-                _redraw(layer, torch.Generator().manual_seed(seed + len(built) + number + 1))
+                _redraw(layer, torch.Generator().manual_seed(int(seed) + len(built) + number + 1))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ def _shares(schedule: int | Sequence[float] | None) -> list[float]:
     """Share of the fraction that is gone after every step, rising to 1."""
     if schedule is None:
         return [1.0]
-    if isinstance(schedule, int):
+    if isinstance(schedule, (int, np.integer)):
         if schedule < 1:
             raise ConnectomeError(f"a schedule takes 1 step or more, got {schedule}")
         return [1 - (1 - (step + 1) / schedule) ** 3 for step in range(schedule)]

@@ -85,7 +85,7 @@ class ConnectomeRecurrent(nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if not (isinstance(leak, (int, float)) and 0 < leak <= 1):
+        if not (isinstance(leak, (int, float, np.floating)) and 0 < leak <= 1):
             raise ConnectomeError(f"leak is a share above 0 and at most 1, got {leak}")
         if spectral_radius is not None and not (math.isfinite(spectral_radius) and spectral_radius > 0):
             raise ConnectomeError(f"spectral_radius must be above 0, or None to leave the weights as they are, got {spectral_radius}")

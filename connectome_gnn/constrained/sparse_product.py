@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 __all__ = ["SPARSE_DENSITY", "SPARSE_ENTRIES", "SPARSE_MEMORY", "sparse_is_faster", "sparse_product"]
 
@@ -74,11 +73,17 @@ class _SparseProduct(torch.autograd.Function):
         return (_csr(crow, col, values, shape) @ inputs.t()).t()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, values, crow, col, crow_t, col_t, order = ctx.saved_tensors
         n_out, n_in = ctx.shape
         to_inputs = to_values = None
+        if torch.is_grad_enabled():  # asked for gradients of gradients: by operations that have them
+            if ctx.needs_input_grad[0]:
+                to_inputs = _SparseProduct.apply(grad, values[order], (crow_t, col_t, crow, col, order.argsort()), (n_in, n_out))
+            if ctx.needs_input_grad[1]:
+                rows = torch.arange(n_out, device=crow.device).repeat_interleave(crow.diff().long())
+                to_values = (grad[:, rows] * inputs[:, col.long()]).sum(0)
+            return to_inputs, to_values, None, None
         if ctx.needs_input_grad[0]:
             to_inputs = (_csr(crow_t, col_t, values[order], (n_in, n_out)) @ grad.t()).t()
         if ctx.needs_input_grad[1]:

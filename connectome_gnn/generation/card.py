@@ -142,7 +142,7 @@ def card_of(model: ConnectomeGenerator, versions: Mapping[str, str]) -> dict[str
             "components": model.space.n_components,
         },
         "score": model.score if model.score is not None else {"r2": float(earned["r2"][TOGETHER])},
-        "held_out": model.held_out,
+        "held_out": None if private else model.held_out,
         "earned": [{"path": str(path), **row} for path, row in earned[["r2", "weight"]].to_dict("index").items()],
         "network_gate": float(model.gate.mean()) if model.members else 0.0,
         "sampler": _sampler(model),

@@ -70,7 +70,7 @@ def _people(card: Mapping[str, Any]) -> Iterator[str]:
     yield f"{card['people']:,} {'people or families' if 'privacy' in card else 'people'} of the cohort {card['cohort']}."
     for record in card["phenotypes"]:
         if record["name"] in card["age_and_sex"]:
-            yield f"{record['name'].capitalize()}: {_values(record)}."
+            yield f"{record['name'][:1].upper()}{record['name'][1:]}: {_values(record)}."
     if "transfer" in card:
         moved = card["transfer"]
         yield ""
@@ -194,8 +194,12 @@ def _earned(card: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|"
     rows = card["earned"]
     used = [row for row in rows if row["weight"] > 0 or row["path"] in ("all together", "message-passing network")]
-    for row in used[-MOST_PATHS:]:
+    last = [row for row in used if row["path"] in ("all together", "message-passing network")]
+    first = sorted((row for row in used if row not in last), key=lambda row: -row["weight"])
+    for row in [*first[: MOST_PATHS - len(last)], *last]:
         yield f"| {row['path']} | {_number(row['r2'])} | {_number(row['weight'], 2)} |"
+    if len(first) > MOST_PATHS - len(last):
+        yield f"\n{len(first) - MOST_PATHS + len(last)} more paths weigh less than these."
     if len(used) < len(rows):
         yield f"\n{len(rows) - len(used)} more paths were tried and weigh nothing."
     if card["fit"]["network"]:

@@ -218,8 +218,9 @@ class ConnectomeGenerator(ConnectomeModel):
         if self.network is not None:
             residual, row = self._fit_network(self.network, data, residual, advance)
             self.earned.loc[NETWORK_LABEL] = row
-        self.people_described = described_people(self.schema, data.cohort.phenotypes)
-        r2 = self.earned["r2"].get(TOGETHER, 0.0) + self.earned["r2"].get(NETWORK_LABEL, 0.0)
+        table = data.cohort.phenotypes
+        self.people_described = described_people(self.schema, table[~table.index.duplicated()])
+        r2 = self.earned["r2"][TOGETHER] + self.earned["r2"].get(NETWORK_LABEL, 0.0)
         energy = float(data.cohort.n_people * self.space.kept.sum())
         self.score = score_interval(residual, data.scores, energy, r2, data.cohort.units(), self.seed)
         return residual

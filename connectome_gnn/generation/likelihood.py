@@ -80,6 +80,8 @@ def log_density(
     density = -log_slope.sum(1, dtype=np.float64) - 0.5 * np.einsum("ne,ne->n", away, away, dtype=np.float64)
     present = (varies & ~absent).sum(1)
     density -= present * (HALF_LOG_TAU + np.log(own)) + np.where(absent, 0, np.log(scale)).sum(1)
+    people, edges = np.nonzero(np.isnan(scores) & ~varies)  # absent, where everybody has the edge alike
+    np.add.at(density, people, log_interval(*model.marginals.thresholds[:, edges].astype(np.float64)))
     for i in range(n):
         edges = np.flatnonzero(absent[i])
         low, high = (model.marginals.thresholds[:, edges] - mean[i, edges]) / (scale[edges] * own[i])

@@ -20,7 +20,7 @@ from connectome_gnn.generation.marginals import Marginals
 from connectome_gnn.generation.normative import Baseline, edge_scores, log_distance
 from connectome_gnn.generation.spread import Spread
 
-__all__ = ["Multiples", "ResidualModel"]
+__all__ = ["Multiples", "ResidualModel", "extremeness_of"]
 
 BATCH = 256
 FOLDS = 10
@@ -114,7 +114,7 @@ class ResidualModel:
             spread = Spread.fit(features, columns, learned.scores, rest, folds)
         model = replace(start, loadings=learned.loadings, noise=learned.noise, spread=spread)
         without = _left_out(model, learned, groups, cohort)
-        return replace(model, extremeness=_extremeness(model, without, space, cohort, mean_components, features, generator))
+        return replace(model, extremeness=extremeness_of(model, without, space, cohort, mean_components, features, generator))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays by name, the inverse of :meth:`from_arrays`."""
@@ -300,12 +300,17 @@ def _left_out(model: ResidualModel, learned: Dependence, groups: list[NDArray[np
         for number in pair:
             loadings, noise = learned.without(number)
             yield (
-                groups[number][:MOST_TESTED],
+                _some_of(groups[number]),
                 replace(model, marginals=marginals, loadings=loadings, noise=noise, spread=Spread.constant(len(loadings))),
             )
 
 
-def _extremeness(
+def _some_of(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows evenly over all of them, in case people lie in the order of their sites."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_TESTED)).astype(np.intp)]
+
+
+def extremeness_of(
     model: ResidualModel,
     without: Without,
     space: EdgeSpace,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from math import prod
@@ -24,9 +25,10 @@ def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
     size = prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE or not hasattr(os, "posix_fallocate"):
         return np.empty(shape, dtype)
-    with tempfile.TemporaryFile() as file:
-        try:
+    try:
+        with tempfile.TemporaryFile() as file:
             os.posix_fallocate(file.fileno(), 0, size)  # a file with holes would end the process once the disk is full
-            return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
-        except OSError:
-            return np.empty(shape, dtype)
+            # No memmap of numpy's, which other processes would open anew by its name.
+            return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
+    except OSError:
+        return np.empty(shape, dtype)

@@ -137,7 +137,7 @@ def _each(design: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[
 
 def _scored(design: NDArray[np.float64], squares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-variance regression by Fisher scoring, (1 + H, Q), and the coefficients' sampling variance that the squares themselves show."""
-    inverse = np.linalg.inv(design.T @ design)
+    inverse = np.linalg.pinv(design.T @ design, hermitian=True)  # of three people four columns tell nothing for certain
     coefficients = np.zeros((design.shape[1], squares.shape[1]))
     coefficients[0] = np.log(np.maximum(squares.mean(0), 1e-12))
     for _ in range(STEPS):

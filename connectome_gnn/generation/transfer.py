@@ -137,6 +137,11 @@ def _check_same(source: Phenotype, other: Phenotype, column: pd.Series, name: st
             "or give it another name"
         )
     if source.kind == "categorical":
+        if other.kind == "continuous" and not _known(source, column.dropna()).any():
+            raise ConnectomeError(
+                f"phenotype {source.name!r} has levels in the model's cohort and is a number in cohort {name!r}; code it alike, or give it "
+                "another name"
+            )
         return
     try:
         source.positions(column)
@@ -270,6 +275,8 @@ class Transfer:
             return f"{who} did not help: what it expects was not found in these people, so the model is the one from scratch ({numbers})"
         if gained.low > 0:
             return f"{who} helped: {numbers}"
+        if gained.high < 0:
+            return f"{who} made it worse: {numbers}; fit a model of its own"
         return f"whether {who} helped is not certain: {numbers}"
 
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE, EdgeSpace
 from connectome_gnn.generation.likelihood import log_density
 from connectome_gnn.generation.model import TrainingData
-from connectome_gnn.generation.residual import ResidualModel
-from connectome_gnn.generation.residual import _extremeness as extremeness_of
+from connectome_gnn.generation.residual import ResidualModel, extremeness_of
 from connectome_gnn.generation.spread import Spread
 
 __all__ = ["blended", "fit_blend"]
@@ -72,8 +71,9 @@ def fit_blend(
     model, share : the blend, and the source's share in it.
     """
     cohort, scores = data.cohort, data.scores
-    if cohort.n_people > EXACT_PEOPLE:
-        return own, 0.0
+    units = cohort.units()
+    if cohort.n_people > EXACT_PEOPLE or min(len(np.unique(units[rows])) for rows, _ in folds) < 2:
+        return own, 0.0  # one family alone has nobody to leave out
     explained = (mean.astype(np.float64) ** 2).mean(0)
     components = np.asarray(scores - residual, np.float64)
     likely, without = np.zeros(len(SHARES)), []
