@@ -52,6 +52,8 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/decomposition.py
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/constrained.py
 	$(BIN)/python benchmarks/tables.py
 
 fuzz: $(INSTALLED)
