@@ -11,7 +11,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from connectome_gnn.edges import to_matrices
-from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, _LeftOut, _Partition
+from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, _LeftOut, _Partition, standard_error
 from connectome_gnn.generation.effect_maps import MAPS, EffectSpace, MapKind, MapPrior, Noise, map_kinds, step_of
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.messages import message_matrix
@@ -298,7 +298,7 @@ def test_standard_errors_are_the_jackknife_written_out(data, fitted):
     for members in model.without:
         edges = np.stack([member.predicted(values) @ model.basis for member in members]).astype(np.float64)
         variance = variance + (len(members) - 1) / len(members) * ((edges - edges.mean(0)) ** 2).sum(0) / 2
-    np.testing.assert_allclose(model.standard_error(encoded), np.sqrt(variance), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(standard_error([model], encoded), np.sqrt(variance), rtol=1e-3, atol=1e-6)
 
 
 def test_standard_errors_say_how_far_other_people_would_move_the_answer():
@@ -317,7 +317,7 @@ def test_standard_errors_say_how_far_other_people_would_move_the_answer():
         edges[:, data.space.kept] = data.space.mean[data.space.kept] + model.design(encoded) @ model.maps * data.space.std[data.space.kept]
         expected.append(edges)
         error = np.full_like(edges, np.nan)
-        error[:, data.space.kept] = model.standard_error(encoded) * data.space.std[data.space.kept]
+        error[:, data.space.kept] = standard_error([model], encoded) * data.space.std[data.space.kept]
         errors.append(error)
     spread = np.std(expected, axis=0, ddof=1)
     everywhere = np.isfinite(spread).all(0)

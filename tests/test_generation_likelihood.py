@@ -14,7 +14,7 @@ from tiny import make_atlas
 import connectome_gnn as cg
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.censoring import draw_factors, draw_within, log_interval
+from connectome_gnn.generation.censoring import draw_factors, fill_absent, log_interval
 from connectome_gnn.generation.likelihood import _interval, _mode, edge_log_density, log_density
 from connectome_gnn.generation.marginal_fit import marginals_from
 from connectome_gnn.generation.residual import ResidualModel
@@ -145,7 +145,9 @@ def test_draws_within_an_interval_are_those_of_a_truncated_normal():
     generator = np.random.default_rng(0)
     n = 40_000
     for mean, low, high in ((0.0, -8.0, -1.0), (2.0, -8.0, 0.0), (0.0, 5.0, 6.0)):
-        drawn = draw_within(np.full(n, mean), np.full(n, 1.5), np.full(n, low), np.full(n, high), generator)
+        drawn, absent = np.zeros((n, 1), np.float32), np.ones((n, 1), bool)
+        shared, limits = np.full((n, 1), mean, np.float32), (np.array([low]), np.array([high]))
+        fill_absent(drawn, absent, np.zeros((n, 1), np.float32), shared, np.full((1, 1), 1.5, np.float32), *limits, generator)
         a, b = norm.cdf((low - mean) / 1.5), norm.cdf((high - mean) / 1.5)
         sf = norm.sf((low - mean) / 1.5) - norm.sf((high - mean) / 1.5)
         truth = mean + 1.5 * (norm.pdf((low - mean) / 1.5) - norm.pdf((high - mean) / 1.5)) / max(b - a, sf)

@@ -14,6 +14,7 @@ import torch
 from fitted import fit_small, generator, halves, small_cohort
 from safetensors.numpy import load_file
 
+from connectome_gnn import model_folder
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation import store
 from connectome_gnn.generation.generator import ConnectomeGenerator
@@ -204,7 +205,7 @@ def test_a_configuration_that_was_sealed_again_but_does_not_fit(saved):
     record = json.loads((saved / "config.json").read_text(encoding="utf-8"))
     for change in ({"settings": []}, {"atlas": []}, {"schema": {}}, {"atlas": {**record["atlas"], "label": ["a"]}}):
         broken = {**record, **change}
-        broken["sha256"] = {**record["sha256"], "config.json": store._sha256_of_record(broken)}
+        broken["sha256"] = {**record["sha256"], "config.json": model_folder._sha256_of(broken)}
         (saved / "config.json").write_text(json.dumps(broken), encoding="utf-8")
         with pytest.raises(ConnectomeError, match=r"config\.json does not describe model\.safetensors"):
             ConnectomeGenerator.load(saved)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from connectome_gnn.attribution.explained import Observed
+from connectome_gnn.attribution.gradients import quadrature
 from connectome_gnn.attribution.mean_path import MeanPath
 from connectome_gnn.attribution.predictor import Predictor
 from connectome_gnn.generation.generator import ConnectomeGenerator
@@ -33,11 +34,11 @@ def path_gradients(model: ConnectomeGenerator, encoded: Encoded, seen: Observed,
     maps = path.maps @ path.basis.T @ turn
     along, gram = torch.from_numpy(seen.along.astype(np.float32)), torch.from_numpy(seen.gram.astype(np.float32))
     values, missing = path.tensors(encoded)
-    nodes, weights = np.polynomial.legendre.leggauss(STEPS)
+    nodes, weights = quadrature(STEPS)
     found = np.zeros(encoded.missing.shape)
     varies = torch.tensor([not phenotype.constant for phenotype in model.schema.phenotypes])
     for rows in slices(len(found), PEOPLE_AT_ONCE):
-        for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        for node, weight in zip(nodes, weights, strict=True):
             presence = torch.where(varies, torch.full(missing[rows].shape, node, dtype=path.dtype), 1).requires_grad_()
             coordinates = path.design(values[rows] * presence[:, path.owner]) @ maps
             added = path.components(values[rows], missing[rows], presence)

@@ -304,7 +304,7 @@ def _interval(row: Any) -> str:
 
 
 def _text(table: Table) -> str:
-    console = Console(width=WIDTH, highlight=False, file=None, record=False)
+    console = Console(width=WIDTH, highlight=False)
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip("\n")

@@ -28,7 +28,6 @@ COLUMNS = {
     ],
 }
 INDEX = {"regions": "region", "networks": "network", "commonality": "phenotype"}
-SENSITIVITIES = ("sensitivity",)
 
 
 class Rows:
@@ -41,7 +40,7 @@ class Rows:
         """A row of importance or sensitivity from a ratio of one target, its share of the whole beside it."""
         self.add_one(keys, ratio, p, 0)
         row = self.rows[-1]
-        row["kind"] = "sensitivity" if keys["method"] in SENSITIVITIES else "importance"
+        row["kind"] = "sensitivity" if keys["method"] == "sensitivity" else "importance"
         values = (np.nan,) * 3 if share is None else (share.value[0], share.low[0], share.high[0])
         row.update(dict(zip(SHARES, map(float, values), strict=True)), **more)
 

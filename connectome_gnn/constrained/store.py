@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -25,11 +23,11 @@ from connectome_gnn.constrained.network import ConnectomeConstrainedNetwork, Lay
 from connectome_gnn.constrained.recurrent import ConnectomeRecurrent
 from connectome_gnn.constrained.wiring import Wiring
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
+from connectome_gnn.model_folder import CONFIG, WEIGHTS, read_model, write_config
 
 __all__ = ["FORMAT_VERSION", "Saved", "load_constrained", "save_constrained"]
 
 FORMAT_VERSION = 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 PACKAGES = ("connectome-gnn", "torch", "numpy")
 WIRING = "wiring."
 LINEAR = ("constraint", "initialise", "compute", "strength", "graded", "seed")
@@ -69,17 +67,8 @@ def save_constrained(model: Saved, path: str | Path, force: bool = False) -> Pat
     tensors |= _of_wirings(model)
     with native.new_folder(path, force) as folder:
         save_file(tensors, folder / WEIGHTS)
-        record: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
-            "kind": type(model).__name__,
-            "sha256": {WEIGHTS: _sha256((folder / WEIGHTS).read_bytes())},
-            "versions": {name: version(name) for name in PACKAGES},
-            "model": config,
-        }
-        native.write_json(folder / CONFIG, record)
-        record = native.read_json(folder / CONFIG)  # plain numbers and lists, as they will be read and summed
-        record["sha256"][CONFIG] = _sha256_of_record(record)
-        native.write_json(folder / CONFIG, record)
+        record = {"versions": {name: version(name) for name in PACKAGES}, "model": config}
+        write_config(folder, FORMAT_VERSION, type(model).__name__, (WEIGHTS,), record)
     return Path(path)
 
 
@@ -92,24 +81,10 @@ def load_constrained(path: str | Path) -> Any:
         If a file is missing, was changed since, or is of another format.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise FileNotFoundError(f"no model folder at {path}; expected a folder with {WEIGHTS} and {CONFIG}")
-    record = native.read_json(path / CONFIG)
     kinds: dict[str, Builder] = {"ConnectomeLinear": _linear, "ConnectomeRecurrent": _recurrent, "ConnectomeConstrainedNetwork": _network}
-    if record.get("format_version") != FORMAT_VERSION or record.get("kind") not in kinds:
-        raise ConnectomeError(
-            f"{path / CONFIG}: expected one of {', '.join(kinds)} of format {FORMAT_VERSION}, got {record.get('kind')!r} of format "
-            f"{record.get('format_version')!r}; save the model again with this version"
-        )
-    if not (path / WEIGHTS).is_file():
-        raise FileNotFoundError(f"{path} lacks {WEIGHTS}; a model folder needs it beside {CONFIG}")
-    content = (path / WEIGHTS).read_bytes()
-    sums = record["sha256"] if isinstance(record.get("sha256"), dict) else {}
-    for name, found in ((CONFIG, _sha256_of_record(record)), (WEIGHTS, _sha256(content))):
-        if sums.get(name) != found:
-            raise ConnectomeError(f"{path / name} was changed after the model was saved (its sha256 differs); restore it or save it again")
+    record, content = read_model(path, FORMAT_VERSION, tuple(kinds), (WEIGHTS,))
     try:
-        return _rebuilt(kinds[record["kind"]], record["model"], load_tensors(content))
+        return _rebuilt(kinds[record["kind"]], record["model"], load_tensors(content[WEIGHTS]))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConnectomeError(f"{path / CONFIG} does not describe {WEIGHTS} beside it ({error}); save the model again") from error
 
@@ -195,13 +170,3 @@ def _network(config: dict[str, Any], tensors: dict[str, Tensor]) -> ConnectomeCo
             wiring = Wiring(connectivity, distances, tuple(known["labels"]), known["name"])
         layers.append(LayerConfig(wiring=wiring, regions=regions, **layer))
     return ConnectomeConstrainedNetwork(layers=layers, **{name: config[name] for name in NETWORK})
-
-
-def _sha256_of_record(record: dict[str, Any]) -> str:
-    """The checksum of a configuration without its own, whatever its line breaks."""
-    sums = {name: value for name, value in record["sha256"].items() if name != CONFIG} if isinstance(record.get("sha256"), dict) else {}
-    return _sha256(json.dumps({**record, "sha256": sums}, sort_keys=True).encode())
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

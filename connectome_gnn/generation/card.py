@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from connectome_gnn.evaluation.resampling import resamples
 from connectome_gnn.generation.card_text import card_text
 from connectome_gnn.generation.closed_form import TOGETHER
 from connectome_gnn.phenotypes import Phenotype, PhenotypeSchema
@@ -108,7 +109,7 @@ def score_interval(residual: np.ndarray, scores: np.ndarray, energy: float, r2: 
     total = inside + max(energy - inside.sum(), 0) / len(inside)
     gained = np.bincount(units, inside - (np.asarray(residual, np.float64) ** 2).sum(1))
     total = np.bincount(units, total)
-    counts = np.random.default_rng(seed).multinomial(len(total), np.full(len(total), 1 / len(total)), size=BOOTSTRAP)
+    counts = resamples(np.arange(len(total)), BOOTSTRAP, seed)[1:].astype(np.float64)
     low, high = np.percentile(counts @ gained / (counts @ total) - gained.sum() / total.sum(), [2.5, 97.5])
     return {"r2": float(r2), "low": float(r2 + low), "high": float(r2 + high)}
 

@@ -8,27 +8,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import log_ndtr
 
-__all__ = ["draw_factors", "draw_within", "fill_absent", "log_interval", "mean_within"]
+__all__ = ["draw_factors", "fill_absent", "log_interval", "mean_within"]
 
 ROOT_HALF = math.sqrt(0.5)
 ROOT_TAU = math.sqrt(2 * math.pi)
 LEAST_MASS = 1e-300
-
-
-def draw_within(mean: NDArray, spread: NDArray, low: NDArray, high: NDArray, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Draws from normal distributions cut off outside ``low`` to ``high``, by inversion; all arrays of one shape.
-
-    Mirrored where the interval lies above the mean, so that both tails keep their digits.
-    """
-    first, second = (low - mean) / spread, (high - mean) / spread
-    mirrored = first + second > 0
-    first, second = np.where(mirrored, -second, first), np.where(mirrored, -first, second)
-    floor = ndtr(first)
-    place = floor + generator.random(mean.shape) * (ndtr(second) - floor)
-    drawn = np.clip(ndtri(np.maximum(place, 1e-300)), first, second)
-    return mean + spread * np.where(mirrored, -drawn, drawn)
 
 
 def fill_absent(

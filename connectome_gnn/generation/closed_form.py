@@ -21,7 +21,7 @@ from connectome_gnn.generation.threads import one_thread
 from connectome_gnn.phenotypes import Encoded
 from connectome_gnn.slices import slices
 
-__all__ = ["TOGETHER", "ClosedForm", "FoldModel"]
+__all__ = ["TOGETHER", "ClosedForm", "FoldModel", "standard_error"]
 
 TOGETHER = "all together"
 FEWEST = 20  # people to fit paths on
@@ -76,20 +76,6 @@ class ClosedForm:
         """Centred features (N, F + D') of encoded profiles."""
         return (self.directions.extended(self.features.transform(encoded)) - self.centre).astype(np.float32)
 
-    def standard_error(self, encoded: Encoded) -> NDArray[np.float32]:
-        """How far the deviations of encoded profiles would move with other training people, (N, kept edges), in standard deviations.
-
-        The delete-a-group jackknife (Efron & Tibshirani 1993, chapter 11) over the folds, averaged over partitions.
-        """
-        values = self.features.transform(encoded)
-        variance = np.zeros((len(values), self.basis.shape[1]), np.float32)
-        for members in self.without:
-            predicted = np.stack([member.predicted(values) for member in members])
-            predicted -= predicted.mean(0)
-            for deviation in predicted:
-                variance += (deviation @ self.basis) ** 2 * np.float32((1 - 1 / len(members)) / len(self.without))
-        return np.sqrt(variance)
-
     @classmethod
     @one_thread()  # hundreds of small matrices
     def fit(
@@ -142,6 +128,32 @@ class ClosedForm:
         table.loc[TOGETHER] = [agreement.r2(weights), table["weight"].sum()]
         model = cls(features, whole.directions, whole.centre, maps.astype(np.float32) @ space.basis, table, space.basis, without)
         return model, _residual(without, partitions, values, space)
+
+
+def standard_error(forms: Sequence[ClosedForm], encoded: Encoded) -> NDArray[np.float32]:
+    """How far the deviations of encoded profiles would move with other training people, (N, kept edges), in standard deviations.
+
+    The delete-a-group jackknife (Efron & Tibshirani 1993, chapter 11) over the folds, averaged over partitions.
+
+    Parameters
+    ----------
+    forms : closed forms whose sum the deviations are, cross-fitted on the same folds in one effect space.
+    encoded : the profiles.
+    """
+    values = [form.features.transform(encoded) for form in forms]
+    first = forms[0]
+    variance = np.zeros((len(encoded.values), first.basis.shape[1]), np.float32)
+    for number, partition in enumerate(first.without):
+        predicted = np.stack(
+            [
+                np.sum([form.without[number][fold].predicted(value) for form, value in zip(forms, values, strict=True)], 0)
+                for fold in range(len(partition))
+            ]
+        )
+        predicted -= predicted.mean(0)
+        for deviation in predicted:
+            variance += (deviation @ first.basis) ** 2 * np.float32((1 - 1 / len(partition)) / len(first.without))
+    return np.sqrt(variance)
 
 
 def _residual(

@@ -15,7 +15,7 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.card import described_people, score_interval
-from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, FoldModel
+from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, FoldModel, standard_error
 from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.effect_maps import EffectSpace, map_kinds, step_of, systems_of
 from connectome_gnn.generation.features import ProfileFeatures
@@ -28,7 +28,7 @@ from connectome_gnn.generation.private_fit import check_private, fit_private
 from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler
 from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
-from connectome_gnn.generation.transfer import Origin, Transfer, check_cohort, source_digest, standard_error
+from connectome_gnn.generation.transfer import Origin, Transfer, check_cohort, source_digest
 from connectome_gnn.generation.transfer_fit import fit_transfer
 from connectome_gnn.generation.transfer_residual import fit_blend
 from connectome_gnn.graphs import region_features

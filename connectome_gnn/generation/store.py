@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +28,7 @@ from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.generation.transfer import Origin, Transfer
+from connectome_gnn.model_folder import CONFIG, WEIGHTS, read_model, write_config
 from connectome_gnn.phenotypes import PhenotypeSchema
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["CARD", "FORMAT_VERSION", "check_model_target", "load_generator", "save_generator"]
 
 FORMAT_VERSION = 3
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
+CARD = "card.md"
 PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy", "scipy", "pandas", "scikit-learn")
 SPACE = ("mean", "std", "presence", "kept", "basis")
 MOVED = ("gain", "source_name", "source_people", "source_promise", "blended")
@@ -55,18 +54,8 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
     with native.new_folder(path, force) as folder:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, folder / WEIGHTS)
         (folder / CARD).write_text(card_text(card), encoding="utf-8", newline="\n")
-        record: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
-            "kind": type(model).__name__,
-            "sha256": {name: _sha256((folder / name).read_bytes()) for name in (WEIGHTS, CARD)},
-            "versions": versions,
-            **described,
-            "card": card,
-        }
-        native.write_json(folder / CONFIG, record)
-        record = native.read_json(folder / CONFIG)  # keys as text and plain numbers, as they will be read and summed
-        record["sha256"][CONFIG] = _sha256_of_record(record)
-        native.write_json(folder / CONFIG, record)
+        record = {"versions": versions, **described, "card": card}
+        write_config(folder, FORMAT_VERSION, type(model).__name__, (WEIGHTS, CARD), record)
     return path
 
 
@@ -161,43 +150,13 @@ def _described_transfer(transfer: Transfer) -> tuple[dict[str, Any], dict[str, n
 
 def load_generator(cls: type[ConnectomeGenerator], path: Path) -> Any:
     """See :meth:`connectome_gnn.ConnectomeGenerator.load`."""
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"no model folder at {path}; expected a folder with {WEIGHTS}, {CONFIG} and {CARD}, as ConnectomeGenerator.save writes it"
-        )
-    record = native.read_json(path / CONFIG)
-    if record.get("format_version") != FORMAT_VERSION or record.get("kind") != cls.__name__:
-        raise ConnectomeError(
-            f"{path / CONFIG}: expected a {cls.__name__} of format {FORMAT_VERSION}, got {record.get('kind')!r} of format "
-            f"{record.get('format_version')!r}; save the model again with this version"
-        )
-    arrays = _checked_arrays(path, record)
+    record, content = read_model(path, FORMAT_VERSION, (cls.__name__,), (WEIGHTS, CARD))
     try:
-        return _rebuilt(cls, record, arrays)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ConnectomeError(f"{path / CONFIG} does not describe {WEIGHTS} beside it ({error}); save the model again") from error
-
-
-def _checked_arrays(path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
-    content = {}
-    for name in (WEIGHTS, CARD):
-        if not (path / name).is_file():
-            raise FileNotFoundError(f"{path} lacks {name}; a model folder needs it beside {CONFIG}")
-        content[name] = (path / name).read_bytes()
-    sums = record["sha256"] if isinstance(record.get("sha256"), dict) else {}
-    if sums.get(CONFIG) != _sha256_of_record(record):
-        raise ConnectomeError(
-            f"{path / CONFIG} was changed after the model was saved (its sha256 differs); restore it or save the model again"
-        )
-    for name, found in content.items():
-        if sums.get(name) != _sha256(found):
-            raise ConnectomeError(
-                f"{path / name} is not the file that {CONFIG} was written with (its sha256 differs); restore it or save the model again"
-            )
-    try:
-        return load_tensors(content[WEIGHTS])
+        return _rebuilt(cls, record, load_tensors(content[WEIGHTS]))
     except SafetensorError as error:
         raise ConnectomeError(f"{path / WEIGHTS} is no safetensors file ({error})") from error
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ConnectomeError(f"{path / CONFIG} does not describe {WEIGHTS} beside it ({error}); save the model again") from error
 
 
 def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dict[str, np.ndarray]) -> ConnectomeGenerator:
@@ -321,13 +280,3 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _table(records: list[dict[str, Any]], name: str) -> pd.DataFrame:
     return pd.DataFrame(records).set_index(name).astype(float)
-
-
-def _sha256_of_record(record: dict[str, Any]) -> str:
-    """The checksum of a configuration without its own, whatever its line breaks."""
-    sums = {name: value for name, value in record["sha256"].items() if name != CONFIG} if isinstance(record.get("sha256"), dict) else {}
-    return _sha256(json.dumps({**record, "sha256": sums}, sort_keys=True).encode())
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -31,7 +31,6 @@ __all__ = [
     "slim_source",
     "source_digest",
     "source_gain",
-    "standard_error",
 ]
 
 FROM_SCRATCH, SOURCE_ALONE, FINE_TUNED, GAINED = "from scratch", "source alone", "fine-tuned", "fine-tuned minus from scratch"
@@ -278,24 +277,6 @@ class Transfer:
         if gained.high < 0:
             return f"{who} made it worse: {numbers}; fit a model of its own"
         return f"whether {who} helped is not certain: {numbers}"
-
-
-def standard_error(forms: tuple[ClosedForm, ...], encoded: Encoded) -> NDArray[np.float32]:
-    """:meth:`ClosedForm.standard_error` of the sum of several forms, cross-fitted on the same folds in one effect space."""
-    values = [form.features.transform(encoded) for form in forms]
-    first = forms[0]
-    variance = np.zeros((len(encoded.values), first.basis.shape[1]), np.float32)
-    for number, partition in enumerate(first.without):
-        predicted = np.stack(
-            [
-                np.sum([form.without[number][fold].predicted(value) for form, value in zip(forms, values, strict=True)], 0)
-                for fold in range(len(partition))
-            ]
-        )
-        predicted -= predicted.mean(0)
-        for deviation in predicted:
-            variance += (deviation @ first.basis) ** 2 * np.float32((1 - 1 / len(partition)) / len(first.without))
-    return np.sqrt(variance)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from connectome_gnn.cohort import Cohort
+from connectome_gnn.evaluation.resampling import resamples
 from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, FoldModel, Folds
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.effect_maps import EffectSpace
@@ -317,8 +318,7 @@ def _comparison(
     energy : (n,) of people outside of these coordinates.
     """
     n = int(units.max()) + 1
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=BOOTSTRAP)
-    counts = np.concatenate([np.ones((1, n)), draws])
+    counts = resamples(np.arange(n), BOOTSTRAP, seed).astype(np.float64)
     total = counts @ np.bincount(units, (real**2).sum(1) + energy)
     r2 = {
         name: 1 - counts @ np.bincount(units, ((real - some) ** 2).sum(1) + energy) / total
