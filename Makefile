@@ -54,6 +54,8 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/constrained.py
+	$(BIN)/python benchmarks/prediction.py
+	$(BIN)/python benchmarks/harmonisation.py
 	$(BIN)/python benchmarks/tables.py
 
 fuzz: $(INSTALLED)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from connectome_gnn import Cohort, ConnectomeGenerator, ConnectomeWarning, simulate_cohort
 from connectome_gnn.generation import network as network_room
+from connectome_gnn.generation import network_fit as fit_room
 from connectome_gnn.generation.comparison import GENERATOR
 from connectome_gnn.generation.network import NetworkTask
 
@@ -91,17 +91,16 @@ class _NoGate(ConnectomeGenerator):
     """The network's prediction in full, whatever it earned."""
 
     def _fit_network(self, *arguments: Any) -> Any:
-        gate = network_room.component_gate
+        gate = fit_room.component_gate
 
         def opened(prediction: NDArray[np.float64], residual: NDArray[np.float64], _: Any) -> tuple[NDArray[np.float64], float]:
             return np.ones(prediction.shape[1]), float(1 - ((residual - prediction) ** 2).sum() / (residual**2).sum())
 
-        generator_room = sys.modules[ConnectomeGenerator.__module__]
-        generator_room.component_gate = opened  # type: ignore[attr-defined]
+        fit_room.component_gate = opened
         try:
             return super()._fit_network(*arguments)
         finally:
-            generator_room.component_gate = gate  # type: ignore[attr-defined]
+            fit_room.component_gate = gate
 
 
 def variants(seed: int) -> dict[str, Any]:
@@ -154,9 +153,15 @@ def main() -> None:
         record[name] = harness.pooled(parts)
         for variant, opened in gates.items():
             record[name][variant]["network_gate"] = float(np.mean(opened))
-        print(f"\n{name}\n{harness.markdown(record[name], ceiling=name in SIMULATED)}", flush=True)
+        print(f"\n{summary({name: record[name]})}", flush=True)
         if not options.quick:
             harness.write("ablation", record)
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """The tables in Markdown, a cohort after the other."""
+    names = [name for name in record if name != "machine"]
+    return "\n\n".join(f"{name}\n\n{harness.markdown(record[name], ceiling=name in SIMULATED)}" for name in names)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,44 @@
 """Attribution on simulated people: is the truth recovered, do intervals cover, is p uniform where nothing is planted; and the time.
 
-python benchmarks/attribution.py [--people 8086] [--regions 200] [--phenotypes 194] [--cohorts 100] [--small]
+python benchmarks/attribution.py [--people 8086] [--regions 200] [--phenotypes 194] [--cohorts 100] [--splits 20]
+    [--parts NAME ...] [--small]
 
-The truth of groups is the simulator's own Shapley values of the true mean; an interval is judged against the same fitted model's value on
-20,000 fresh people of the same world. ``--small`` runs every part at a size of seconds and writes nothing.
+The truth of groups and of phenotypes is the simulator's own Shapley values of the true mean; an interval is judged against the same fitted
+model's value on 20,000 fresh people of the same world. Age maps are those of real cohorts in CONNECTOME_GNN_DATA, and left out without it.
+Parts that are not measured again keep their place in results/attribution.json. ``--small`` runs every part at a size of seconds and writes
+nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 import warnings
+from itertools import permutations
+from pathlib import Path
 
 import harness
 import numpy as np
 import pandas as pd
 
 import connectome_gnn as cg
+from connectome_gnn.attribution import compare_maps
 from connectome_gnn.edges import edge_indices
 from connectome_gnn.generation.rivals import ComponentRidge
 from connectome_gnn.simulated_effects import shapley
 from connectome_gnn.simulated_truth import World
 
 FRESH = 20_000
+ORDERS = 2  # pairs of orders a person, for the true Shapley values of phenotypes
+REFERENCE = 3_000  # people of the simulator's population that they are taken over
+SEEDS = 3
+AGE_COHORTS = ("lemon", "ucl_parkinson")
 TRAINING, HELD_OUT = 200, 100
 STRONG, WEAK = ["age_sex", "body"], ["cognition", "lifestyle"]
 ASSOCIATION, SENSORY = ["Frontoparietal", "Default"], ["Visual"]
+PARTS = ("truth", "coverage", "no_effect", "seeds", "age_maps")
 IMPORTANCES = ("contribution", "shapley", "permutation", "gradient")
 
 
@@ -44,10 +57,14 @@ def truth_recovered(people: int, regions: int, phenotypes: int, seed: int, setti
     maps = true_maps(truth.world)
     groups = why.groups[why.groups["missing"] == "reference"].set_index(["method", "group"])
     planted = truth.by_phenotype["variance"] > 0
-    ranks = {}
+    ranks: dict[str, dict[str, float]] = {}
+    values = true_phenotypes(truth.world)
     for method in dict.fromkeys(why.phenotypes["method"]):
         rows = why.phenotypes[(why.phenotypes["method"] == method) & (why.phenotypes["missing"] == "reference")].set_index("phenotype")
-        ranks[method] = rank(rows["value"][planted], truth.by_phenotype["variance"][planted])
+        if method == "sensitivity":
+            ranks[method] = {"value": rank(rows["value"][planted], truth.by_phenotype["variance"][planted])}
+        else:
+            ranks[method] = {column: rank(rows[column][planted], values[planted]) for column in ("value", "raw")}
     return {
         "people": people,
         "regions": regions,
@@ -87,19 +104,103 @@ def true_maps(world: World) -> pd.DataFrame:
     return maps.assign(all=values[frozenset(names)] - values[frozenset()])
 
 
-def coverage(cohorts: int, settings: dict) -> dict:
+def true_phenotypes(world: World) -> pd.Series:
+    """Shapley value (P,) of each phenotype, from the true mean, over orders in which phenotypes become known, an order a person."""
+    effects = world.effects
+    names, schema = effects.schema.names, effects.schema
+    owner = np.append(schema.owner, names.index("age"))
+    people = effects.reference[:REFERENCE]
+    everything = effects.scores(people)
+
+    def lost(known: np.ndarray) -> np.ndarray:
+        left = everything - effects.scores(np.where(known[:, owner], people, 0))
+        return np.einsum("nq,nq->n", left @ world.products, left)
+
+    generator, total = np.random.default_rng(0), np.zeros(len(names))
+    for _ in range(ORDERS):
+        order = generator.random((len(people), len(names))).argsort(1)
+        for joining in (order, order[:, ::-1]):
+            known = np.zeros((len(people), len(names)), bool)
+            before = lost(known)
+            for joined in joining.T:
+                known[np.arange(len(people)), joined] = True
+                after = lost(known)
+                np.add.at(total, joined, before - after)
+                before = after
+    return pd.Series(total / (2 * ORDERS * len(people)), index=pd.Index(names, name="phenotype"))
+
+
+def seeds_agree(people: int, regions: int, phenotypes: int, settings: dict) -> dict:
+    """How often a model's values of groups lie within the intervals of a model trained with another seed, networks included."""
+    cohort = cg.simulate_cohort(people, regions, phenotypes, seed=0)
+    train, test = cohort.split(0.8, seed=0)
+    kinds = {"by": ("group",), "methods": ("contribution", "shapley"), "missing": ("reference",), "n_permutations": 0}
+    fits = [cg.ConnectomeGenerator(seed=seed).fit(train, distribution=False) for seed in range(SEEDS)]
+    tables = [cg.attribute(model, test, **{**settings, **kinds}).groups for model in fits]
+    within = [((other["low"] <= one["value"]) & (one["value"] <= other["high"])).mean() for one, other in permutations(tables, 2)]
+    values = np.stack([table["value"] for table in tables])
+    return {
+        "people": people,
+        "fits": SEEDS,
+        "networks": [len(model.members) for model in fits],
+        "within": float(np.mean(within)),
+        "largest difference in half widths": float((np.ptp(values, 0) / ((tables[0]["high"] - tables[0]["low"]) / 2)).max()),
+    }
+
+
+def age_maps(names: tuple[str, ...], splits: int, surrogates: int) -> dict:
+    """How alike the effect of age on every region's strength is in random halves of a real cohort, and how alike maps as smooth are.
+
+    Each half is fitted by itself; a map is the change of every region's strength for a standard deviation of age. Per split the maps'
+    correlation over regions, and that of the second map with surrogates of the first one that keep its variogram.
+    """
+    data = os.environ.get("CONNECTOME_GNN_DATA")
+    found: dict[str, dict] = {}
+    for name in names if data else ():
+        cohort = cg.Cohort.load(Path(data or "") / name)
+        r, low, high, p = [], [], [], []
+        for seed in range(splits):
+            halves = cohort.split(0.5, seed=seed)
+            fits = [cg.ConnectomeGenerator(seed=seed, network=None).fit(half, distribution=False) for half in halves]
+            maps = [cg.effect_map(model, "age: +1 SD").regions["value"] for model in fits]
+            alike = compare_maps(*maps, cohort.atlas, null="variogram", n=surrogates, seed=seed)
+            for values, number in zip((r, low, high, p), (alike.r, alike.low, alike.high, alike.p), strict=True):
+                values.append(number)
+            print(f"{name}: split seed {seed} done, r = {alike.r:.3f}", file=sys.stderr, flush=True)
+        found[name] = {
+            "people": cohort.n_people,
+            "regions": cohort.n_regions,
+            "splits": splits,
+            "r": float(np.mean(r)),
+            "low": float(np.quantile(r, 0.025)),
+            "high": float(np.quantile(r, 0.975)),
+            "null_low": float(np.mean(low)),
+            "null_high": float(np.mean(high)),
+            "p": float(np.median(p)),
+            "each": r,
+        }
+    return found
+
+
+def coverage(cohorts: int, people: int, settings: dict) -> dict:
     """How often 95 % intervals hold the same model's value on fresh people, by method and ``missing``, over groups and small cohorts."""
-    kinds = {"by": ("group",), "methods": ("contribution", "shapley", "permutation", "sensitivity"), "n_permutations": 0}
+    kinds = {"by": ("group", "phenotype"), "methods": ("contribution", "shapley", "permutation", "sensitivity"), "n_permutations": 0}
     hits: list[pd.DataFrame] = []
     for seed in range(cohorts):
         cohort = cg.simulate_cohort(TRAINING + HELD_OUT, 16, 8, seed=seed)
         model = ComponentRidge(seed=0, age_terms=True).fit(cohort.take(slice(0, TRAINING)), distribution=False)
-        found = cg.attribute(model, cohort.take(slice(TRAINING, None)), seed=seed, **{**settings, **kinds}).groups
-        fresh = cg.simulate_cohort(FRESH, 16, 8, seed=seed, people_seed=10_000 + seed)
-        value = cg.attribute(model, fresh, seed=seed, **{**settings, **kinds, "n_bootstrap": 0}).groups["value"]
-        hits.append(found.assign(hit=(found["low"] <= value) & (value <= found["high"])))
-    table = pd.concat(hits).groupby(["method", "missing"])["hit"].mean()
-    return {f"{method}, {missing}": float(share) for (method, missing), share in table.items()}
+        found = cg.attribute(model, cohort.take(slice(TRAINING, None)), seed=seed, **{**settings, **kinds})
+        fresh = cg.simulate_cohort(people, 16, 8, seed=seed, people_seed=10_000 + seed)
+        truth = cg.attribute(model, fresh, seed=seed, **{**settings, **kinds, "n_bootstrap": 0})
+        hits.append(found.groups.assign(of="groups", hit=inside(found.groups, truth.groups["value"])))
+        hits.append(found.phenotypes.assign(of="phenotypes", hit=inside(found.phenotypes, truth.phenotypes["raw"])))
+    table = pd.concat(hits).groupby(["of", "method", "missing"])["hit"].mean()
+    return {f"{of}: {method}, {missing}": float(share) for (of, method, missing), share in table.items()}
+
+
+def inside(found: pd.DataFrame, value: pd.Series) -> pd.Series:
+    """Which intervals hold a value; undefined where it is exactly 0, as of a constant."""
+    return ((found["low"] <= value) & (value <= found["high"])).where(value != 0).astype(float)
 
 
 def nothing_planted(cohorts: int, settings: dict) -> dict:
@@ -137,42 +238,98 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, number in (("people", 8086), ("regions", 200), ("phenotypes", 194), ("cohorts", 100), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=number)
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", cg.ConnectomeWarning)
-    settings = {"n_bootstrap": 1000, "n_permutations": 1000}
+    record = {} if options.small else harness.known("attribution")
     if options.small:
-        options.people, options.regions, options.phenotypes, options.cohorts = 400, 20, 12, 3
-        settings = {"n_bootstrap": 100, "n_permutations": 100}
-    record = {
-        "truth": truth_recovered(options.people, options.regions, options.phenotypes, options.seed, settings),
-        "coverage": coverage(options.cohorts, settings),
-        "no_effect": nothing_planted(options.cohorts, settings),
-        "cohorts": options.cohorts,
-    }
-    if not options.small:
-        harness.write("attribution", record)
+        options.people, options.regions, options.phenotypes, options.cohorts = 400, 20, 12, 2
+    for part in options.parts:
+        record.update(measured(part, options))
+        if not options.small:
+            harness.write("attribution", {name: entry for name, entry in record.items() if name != "machine"})
     print(summary(record))
 
 
+def measured(part: str, options: argparse.Namespace) -> dict:
+    """What a part adds to the record."""
+    number = 100 if options.small else 1000
+    settings = {"n_bootstrap": number, "n_permutations": number}
+    if part == "truth":
+        return {part: truth_recovered(options.people, options.regions, options.phenotypes, options.seed, settings)}
+    if part == "coverage":
+        return {part: coverage(options.cohorts, 2000 if options.small else FRESH, settings), "cohorts": options.cohorts}
+    if part == "no_effect":
+        return {part: nothing_planted(options.cohorts, settings)}
+    if part == "seeds":
+        return {part: seeds_agree(*((300, 12, 8) if options.small else (1500, 40, 24)), settings)}
+    return {part: age_maps(AGE_COHORTS[: 1 if options.small else None], 1 if options.small else options.splits, number)}
+
+
 def summary(record: dict) -> str:
-    """The answers in Markdown."""
+    """The answers in Markdown, of the parts that were measured."""
+    writers = {"truth": _truth, "coverage": _coverage, "no_effect": _no_effect, "seeds": _seeds, "age_maps": _age_maps}
+    return "\n\n".join(write(record) for part, write in writers.items() if record.get(part))
+
+
+def _truth(record: dict) -> str:
     truth = record["truth"]
     lines = [
-        f"{truth['people']:,} people x {truth['regions']} regions x {truth['phenotypes']} phenotypes: {truth['seconds_held_out']:.0f} s on "
-        f"held-out people, {truth['seconds_everybody']:.0f} s on everybody",
+        f"{truth['people']:,} people x {truth['regions']} regions x {truth['phenotypes']} phenotypes: attributed in "
+        f"{truth['seconds_held_out']:.0f} s on held-out people, in {truth['seconds_everybody']:.0f} s on everybody. Shares of groups:",
         "",
         "| group | true share | " + " | ".join(IMPORTANCES) + " |",
         "|---" * (2 + len(IMPORTANCES)) + "|",
     ]
     for group, share in truth["true_shares"].items():
         lines.append(f"| {group} | {share:.2f} | " + " | ".join(f"{truth['shares'][m][group]:.2f}" for m in IMPORTANCES) + " |")
-    for name in ("four_to_one", "association_less_visual"):
+    contrasts = {
+        "four_to_one": "age, sex and body against cognition and lifestyle, as a ratio",
+        "association_less_visual": "cognition in association networks less in the visual one",
+    }
+    lines += ["", "| contrast | value | 95 % interval |", "|---|---|---|"]
+    for name, words in contrasts.items():
         value, low, high = truth[name].values()
-        lines.append(f"\n{name.replace('_', ' ')}: {value:.4g} [{low:.4g}, {high:.4g}]")
-    lines.append(f"\nrank over phenotypes: {truth['rank_over_phenotypes']}\n\nrank over regions: {truth['rank_over_regions']}")
-    lines.append(f"\ncoverage of 95 % intervals over {record['cohorts']} cohorts: {record['coverage']}")
-    lines.append(f"\nno effect planted: {record['no_effect']}")
+        lines.append(f"| {words} | {value:.4g} | {low:.4g} to {high:.4g} |")
+    lines += ["", "| rank correlation with the truth over | estimate | raw |", "|---|---|---|"]
+    for method, found in truth["rank_over_phenotypes"].items():
+        raw = f"{found['raw']:.2f}" if "raw" in found else ""
+        lines.append(f"| phenotypes with a planted effect, {method} | {found['value']:.2f} | {raw} |")
+    for of, kinds in truth["rank_over_regions"].items():
+        lines += [f"| regions, {of}, {kind} | {value:.2f} | |" for kind, value in kinds.items()]
+    return "\n".join(lines)
+
+
+def _coverage(record: dict) -> str:
+    lines = [f"| 95 % intervals over {record['cohorts']} cohorts of {HELD_OUT} people | coverage |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {share:.3f} |" for name, share in record["coverage"].items())])
+
+
+def _no_effect(record: dict) -> str:
+    lines = ["| no effect planted | |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {share:.3f} |" for name, share in record["no_effect"].items())])
+
+
+def _seeds(record: dict) -> str:
+    seeds = record["seeds"]
+    return (
+        f"{seeds['fits']} models of {seeds['people']:,} people trained with different seeds: {seeds['within']:.0%} of the values of groups "
+        f"lie within the other models' intervals; the farthest two are {seeds['largest difference in half widths']:.2f} half widths apart."
+    )
+
+
+def _age_maps(record: dict) -> str:
+    lines = [
+        "| age map between random halves of | people | regions | splits | r, mean | 95 % of splits | 95 % of surrogates | median p |",
+        "|---" * 8 + "|",
+    ]
+    for name, found in record["age_maps"].items():
+        lines.append(
+            f"| {name} | {found['people']} | {found['regions']} | {found['splits']} | {found['r']:.2f} | {found['low']:.2f} to "
+            f"{found['high']:.2f} | {found['null_low']:.2f} to {found['null_high']:.2f} | {found['p']:.3f} |"
+        )
     return "\n".join(lines)
 
 

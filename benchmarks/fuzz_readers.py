@@ -3,8 +3,9 @@
 python benchmarks/fuzz_readers.py [--inputs 100000] [--reader csv --reader mat5 ...]
 
 Each reader gets its inputs from three engines: seeded mutations of real files, hypothesis (which shrinks what fails), and atheris, which
-follows the code that an input reaches. Each engine runs in a process of its own, so that a crash or a hang is a result too; the input that
-failed is kept in the folder that is printed.
+follows the code that an input reaches. An engine's inputs come in parts, each in a process of its own, so that a crash or a hang is a
+result too; the input that failed is kept in the folder that is printed. Results are written after every part: the same call after an
+interruption goes on with the parts that are missing or failed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 SHARES = {"mutation": 0.4, "hypothesis": 0.1, "atheris": 0.5}
+PARTS = {"mutation": 10_000, "hypothesis": 10_000, "atheris": 50_000}
+"""Inputs of a part; atheris learns within a part, so that its parts are long."""
 LONGEST = 30
 """Seconds that one input may take."""
 MOST_MEMORY_MB = 1024
@@ -157,6 +160,22 @@ def engine(name: str, how: str, n_inputs: int, seed: int) -> dict[str, Any]:
     return counts
 
 
+def summary(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """An engine's parts together."""
+    done = parts.values()
+    counts: dict[str, Any] = {name: sum(part.get(name, 0) for part in done) for name in ("inputs", "read", "refused")}
+    for name in ("slowest_seconds", "memory_growth_mb"):
+        counts[name] = max(part.get(name, 0.0) for part in done)
+    counts["seconds"] = round(sum(part["seconds"] for part in done), 1)
+    counts["failure"] = next((part["failure"] for part in done if part["failure"] is not None), None)
+    return {**counts, "parts": parts}
+
+
+def whole(part: dict[str, Any] | None) -> bool:
+    """Whether a part was run without a failure."""
+    return part is not None and part["failure"] is None
+
+
 def main() -> None:
     """Fuzz the readers asked for, and write ``results/fuzz_readers.json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -164,6 +183,7 @@ def main() -> None:
     parser.add_argument("--reader", action="append", help="a reader (several allowed); default all")
     parser.add_argument("--engine", action="append", choices=list(ENGINES), help="an engine (several allowed); default all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--anew", action="store_true", help="run parts that were run before again")
     parser.add_argument("--run", nargs=5, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.run:
@@ -175,16 +195,24 @@ def main() -> None:
     from harness import known, write
 
     engines = asked.engine or list(ENGINES)
-    whole = sum(SHARES[how] for how in engines)
-    record = {"readers": known("fuzz_readers").get("readers", {})}
-    failed = False
+    share = sum(SHARES[how] for how in engines)
+    readers = {} if asked.anew else known("fuzz_readers").get("readers", {})
     for name in asked.reader or TARGETS:
-        results = {how: engine(name, how, round(asked.inputs * SHARES[how] / whole), asked.seed) for how in engines}
-        record["readers"][name] = results
-        failed |= any(result["failure"] is not None for result in results.values())
-        print(name, {how: {key: value for key, value in result.items() if key != "failure"} for how, result in results.items()}, flush=True)
-        write("fuzz_readers", record)
-    sys.exit(1 if failed else 0)
+        results = readers.setdefault(name, {})
+        for how in engines:
+            n_inputs = round(asked.inputs * SHARES[how] / share)
+            parts: dict[str, dict[str, Any]] = {}
+            before = results.get(how, {}).get("parts", {})
+            for first in range(0, n_inputs, PARTS[how]):
+                size = min(PARTS[how], n_inputs - first)
+                key = f"seed {asked.seed}, {size} inputs from {first}"
+                parts[key] = before[key] if whole(before.get(key)) else engine(name, how, size, 1000 * asked.seed + first // PARTS[how])
+                results[how] = summary(parts)
+                write("fuzz_readers", {"readers": readers})
+            print(name, how, {key: value for key, value in results[how].items() if key not in ("failure", "parts")}, flush=True)
+    chosen = [readers[name][how] for name in asked.reader or TARGETS for how in engines]
+    print(f"{sum(result['inputs'] for result in chosen):,} inputs, {sum(result['failure'] is not None for result in chosen)} failures")
+    sys.exit(1 if any(result["failure"] is not None for result in chosen) else 0)
 
 
 if __name__ == "__main__":

@@ -95,9 +95,9 @@ def write_archives(folder: Path, n_people: int) -> None:
     """People of UK Biobank's 84 regions, four measures each."""
     from brains import brain, ukb_zip
 
-    from connectome_gnn.readers.known import KNOWN
+    from connectome_gnn.atlases.lists import LISTS
 
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     base = [brain(labels, seed) for seed in range(20)]
     for n in range(n_people):
         matrix = np.round(base[n % 20] * (1 + (n % 97) / 97))

@@ -19,20 +19,22 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import harness
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn import Cohort, ConnectomeError, ConnectomeGenerator, ConnectomeWarning, evaluate, privacy_report, simulate_cohort
 from connectome_gnn.generation import model as model_room
 from connectome_gnn.generation.model import ConnectomeModel, TrainingData
 from connectome_gnn.generation.people_sampler import learn_sampler
-from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler
-from connectome_gnn.generation.recombination import SAMPLING_RIVALS, PeopleSampler, Recipe
+from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler, recipes
+from connectome_gnn.generation.recombination import COPULA as COPULA_RECIPE
+from connectome_gnn.generation.recombination import SAMPLING_RIVALS, Recipe
+from connectome_gnn.generation.residual import LeftOut, ResidualModel
 from connectome_gnn.generation.rivals import ALL_RIVALS
 
 REAL = ("lemon", "ucl_parkinson", "corr_kki")
@@ -79,8 +81,8 @@ SHOWN = {
     "authenticity": "authenticity",
 }
 """Scores of the README's table; results/samples.json has the others."""
-COPULA = "ours: factor copula"
 OURS: dict[str, Sampler] = {f'ours: "{sampler}"': sampler for sampler in SAMPLERS}
+DEFAULT, COPULA = (f'ours: "{sampler}"' for sampler in ("auto", "copula"))
 SAME = "three people recombined"
 """The recipe of ``"recombined"``, which is not drawn twice."""
 FAST, SLOW = ("Gaussian on components", "kernel ridge"), ("flow matching", "conditional VAE")
@@ -89,25 +91,23 @@ FAST, SLOW = ("Gaussian on components", "kernel ridge"), ("flow matching", "cond
 class _Drawing(ConnectomeGenerator):
     """A generator whose way of drawing can be changed after it was fitted."""
 
-    people: PeopleSampler | None = None
+    def _learn_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> tuple[ResidualModel, tuple[LeftOut, ...]]:
+        learned = super()._learn_residual(data, residual)
+        self.left_out, self.people_fitted, self.mean_components = learned[1], data.cohort, data.scores - residual
+        return learned
 
-    def _fit_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> None:
-        super()._fit_residual(data, residual)
-        self.people_fitted, self.mean_components = data.cohort, data.scores - residual
-
-    def after(self, how: Sampler | Recipe) -> pd.DataFrame:
-        """Draw like this from now on; what was chosen from, and what was chosen."""
-        multiples = self._multiples(self.people_fitted.phenotypes)
-        self.people, choice = learn_sampler(
-            self.residual, self.space, self.people_fitted, self.mean_components, sampler=how, multiples=multiples, seed=self.seed
+    def after(self, how: Sampler | Recipe) -> None:
+        """Draw like this from now on."""
+        self.people, self.recipes = learn_sampler(
+            self.residual,
+            self.left_out,
+            self.space,
+            self.people_fitted,
+            self.mean_components,
+            sampler=how,
+            multiples=self._multiples(self.people_fitted.phenotypes),
+            seed=self.seed,
         )
-        return choice
-
-    def _draw(self, profiles: pd.DataFrame, generator: np.random.Generator) -> NDArray[np.float32]:
-        multiples = self._multiples(profiles)
-        if self.people is None:
-            return self.residual.draw(self._deviation(profiles), self.space.kept, generator, multiples)
-        return self.residual.values(self.people.draw(len(profiles), generator), self._deviation(profiles), self.space.kept, multiples)
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rivals", choices=("slow", "fast", "none"), default="slow")
-    parser.add_argument("--shadows", type=int, default=0, help='generators fitted for the shadow-model attack on "gaussian"; 0 for none')
+    parser.add_argument("--shadows", type=int, default=0, help="generators fitted for the shadow-model attack on the default; 0 for none")
     parser.add_argument("--no-speed", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConnectomeWarning)
@@ -158,8 +158,8 @@ def of_split(
         log_prob = drawing.log_prob if density else None
         scores = evaluate(people, test, reference=train, parts=list(PEOPLE), log_prob=log_prob, n_bootstrap=0, n_permutations=0, n_jobs=2)
         attacked: dict[str, Any] = {"log_prob": log_prob} if name == COPULA else {}
-        if shadows and OURS.get(name) == "gaussian":
-            attacked |= {"make_generator": lambda s: ConnectomeGenerator(s, network=None, sampler="gaussian"), "n_shadows": shadows}
+        if shadows and name == DEFAULT:
+            attacked |= {"make_generator": lambda s: ConnectomeGenerator(s, network=None), "n_shadows": shadows}
         leaks = privacy_report(people, train, test, n_bootstrap=0, **attacked).to_dict()
         table[name] = {
             **{score: _plain(scores.to_dict()[score], "value", "real_vs_real") for score in PEOPLE},
@@ -170,15 +170,17 @@ def of_split(
         _say(f"  {seed} {name}")
 
     start = time.perf_counter()
-    model = _Drawing(seed=seed, network=None).fit(train)
-    add(COPULA, model, time.perf_counter() - start, density=True, holds_training_people=False)
+    model = _Drawing(seed=seed, network=None, sampler="copula").fit(train)
+    fitted = time.perf_counter() - start
     ways: dict[str, Sampler | Recipe] = {**OURS, **{name: recipe for name, recipe in (drawings or {}).items() if name != SAME}}
     for name, how in ways.items():
         start = time.perf_counter()
-        choice = model.after(how)
-        recipe = {key: _json(value) for key, value in choice[choice["chosen"]].iloc[0].items()}
+        model.after(how)
         holds = model.people is not None and model.people.holds_training_people
-        add(name, model, time.perf_counter() - start, density=False, holds_training_people=holds, recipe=recipe)
+        recipe = asdict(COPULA_RECIPE if model.people is None else model.people.recipe)
+        told = None if model.recipes is None else [{key: _json(value) for key, value in row.items()} for _, row in model.recipes.iterrows()]
+        seconds = fitted + time.perf_counter() - start
+        add(name, model, seconds, density=name == COPULA, holds_training_people=holds, recipe=recipe, chosen_from=told)
     for name in rivals:
         start = time.perf_counter()
         try:
@@ -192,17 +194,15 @@ def of_split(
 
 def speed(cohort: Cohort) -> dict[str, Any]:
     """People a second of every way to draw, for one and for two threads: the faster of two draws, and the machine's load before it."""
-    model = _Drawing(seed=0, network=None).fit(cohort)
-    series = {"series of 60 points": Recipe(0, 1.0, "series", points=60)} if cohort.signed else {}
-    ways: dict[str, Recipe | None] = {COPULA: None, "full-covariance Gaussian": Recipe(0, 0.0), **series, SAME: SAMPLING_RIVALS[SAME]}
+    model = _Drawing(seed=0, network=None, sampler="copula").fit(cohort)
+    ours = {f"ours: {_said(recipe)}": recipe for recipe in recipes(cohort.signed)}
+    ways = ours | {name: SAMPLING_RIVALS[name] for name in ("full-covariance Gaussian", SAME)}
     table = cohort.phenotypes.iloc[:PEOPLE_DRAWN]
     n = -(-PEOPLE_DRAWN // len(table))
     rates: dict[str, Any] = {}
     most = model_room.MOST_THREADS
     for name, recipe in ways.items():
-        model.people = None
-        if recipe is not None:
-            model.after(recipe)
+        model.after(recipe)
         rates[name] = {}
         for threads in (1, 2):
             model_room.MOST_THREADS = threads
@@ -216,6 +216,13 @@ def speed(cohort: Cohort) -> dict[str, Any]:
             rates[name][str(threads)] = {"people_a_second": wall, "people_a_second_of_a_core": cpu, "load_before": load}
         _say(f"  {cohort.n_regions} regions, {name}: {rates[name]['2']['people_a_second']:,.0f} people a second on two threads")
     return {"regions": cohort.n_regions, "people": cohort.n_people, "samplers": rates}
+
+
+def _said(recipe: Recipe) -> str:
+    """A way to draw around the copula's factors, in words."""
+    if recipe.noise == "series":
+        return f"noise of series of {recipe.points} points"
+    return "independent noise" if recipe.own == 1 else f"noise of regions, {recipe.own:.0%} of it each edge's own"
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -242,7 +249,7 @@ def _table(splits: list[Mapping[str, Any]]) -> str:
         holds = any(split["samplers"][name]["holds_training_people"] for split in splits if name in split["samplers"])
         label = f"**{name}**" if name.startswith("ours") else name
         lines.append(f"| {label} | {' | '.join(cells)} | {'yes' if holds else 'no'} |")
-    beside = [_number(_mean(splits, COPULA, score, "real_vs_real")) for score in scores]
+    beside = [_number(_mean(splits, DEFAULT, score, "real_vs_real")) for score in scores]
     return "\n".join([*lines, "| *real people, halves* | " + " | ".join(beside) + " | |"])
 
 

@@ -11,8 +11,12 @@ import re
 import sys
 from pathlib import Path
 
+import ablation
+import attribution
 import calibration
 import evaluation
+import harmonisation
+import prediction
 import privacy_price
 import real_cohorts
 import samples
@@ -22,8 +26,12 @@ import topology
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 SUMMARIES = {
+    "ablation": ablation.summary,
+    "attribution": attribution.summary,
     "calibration": calibration.summary,
     "evaluation": evaluation.summary,
+    "harmonisation": harmonisation.summary,
+    "prediction": prediction.summary,
     "privacy_price": privacy_price.markdown,
     "real_cohorts": real_cohorts.summary,
     "samples": samples.summary,

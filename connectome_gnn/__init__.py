@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from connectome_gnn.generation.generator import ConnectomeGenerator
     from connectome_gnn.generation.privacy import DifferentialPrivacy
     from connectome_gnn.generation.training import TrainingConfig
+    from connectome_gnn.harmonisation import ComBat, ConfoundRegression, site_check
     from connectome_gnn.phenotypes import Phenotype, PhenotypeSchema
+    from connectome_gnn.prediction import ConnectomeGNN, classify, predict_age
     from connectome_gnn.readers import convert_cohort, read_cohort, read_ukb_phenotypes
     from connectome_gnn.simulate import simulate_cohort
+    from connectome_gnn.writers import write_cohort
 
 __version__ = "0.1.0"
 
@@ -48,8 +51,11 @@ _HOMES = {
     "Attribution": "attribution",
     "AugmentationStudy": "evaluation",
     "Cohort": "cohort",
+    "ComBat": "harmonisation",
+    "ConfoundRegression": "harmonisation",
     "ConnectomeConstrainedNetwork": "constrained",
     "ConnectomeError": "errors",
+    "ConnectomeGNN": "prediction",
     "ConnectomeGenerator": "generation.generator",
     "ConnectomeLinear": "constrained",
     "ConnectomeRecurrent": "constrained",
@@ -66,22 +72,26 @@ _HOMES = {
     "TrainingConfig": "generation.training",
     "attribute": "attribution",
     "augmentation_study": "evaluation",
+    "classify": "prediction",
     "compare_maps": "attribution",
     "convert_cohort": "readers",
     "effect_map": "attribution",
     "evaluate": "evaluation",
     "evaluate_constraints": "constrained",
     "noise_ceiling": "evaluation",
+    "predict_age": "prediction",
     "privacy_report": "evaluation",
     "prune_by_wiring_cost": "constrained",
     "read_cohort": "readers",
     "read_ukb_phenotypes": "readers",
     "register_score": "evaluation",
     "simulate_cohort": "simulate",
+    "site_check": "harmonisation",
     "train_on_generated": "evaluation",
     "trajectory": "attribution",
     "unregister_score": "evaluation",
     "wiring_cost": "constrained",
+    "write_cohort": "writers",
 }
 
 __all__ = [
@@ -89,8 +99,11 @@ __all__ = [
     "Attribution",
     "AugmentationStudy",
     "Cohort",
+    "ComBat",
+    "ConfoundRegression",
     "ConnectomeConstrainedNetwork",
     "ConnectomeError",
+    "ConnectomeGNN",
     "ConnectomeGenerator",
     "ConnectomeLinear",
     "ConnectomeRecurrent",
@@ -107,29 +120,44 @@ __all__ = [
     "TrainingConfig",
     "attribute",
     "augmentation_study",
+    "classify",
     "compare_maps",
     "convert_cohort",
     "effect_map",
     "evaluate",
     "evaluate_constraints",
     "noise_ceiling",
+    "predict_age",
     "privacy_report",
     "prune_by_wiring_cost",
     "read_cohort",
     "read_ukb_phenotypes",
     "register_score",
     "simulate_cohort",
+    "site_check",
     "train_on_generated",
     "trajectory",
     "unregister_score",
     "wiring_cost",
+    "write_cohort",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(f"connectome_gnn.{_HOMES[name]}"), name)
-    elif name in ("attribution", "constrained", "evaluation", "generation", "readers", "simulate", "topology"):
+    elif name in (
+        "attribution",
+        "constrained",
+        "datasets",
+        "evaluation",
+        "generation",
+        "harmonisation",
+        "prediction",
+        "readers",
+        "simulate",
+        "topology",
+    ):
         value = import_module(f"connectome_gnn.{name}")
     else:
         raise AttributeError(f"module 'connectome_gnn' has no attribute {name!r}")

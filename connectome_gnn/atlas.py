@@ -182,21 +182,33 @@ class Atlas:
             raise ConnectomeError(f"{source}: {error}") from error
 
     @classmethod
-    def load(cls, path: str | Path, name: str | None = None) -> Atlas:
-        """Read an ``atlas.tsv`` (columns label, hemisphere, network, x, y, z; n/a = unknown).
+    def load(cls, atlas: str | Path, name: str | None = None) -> Atlas:
+        """An atlas by its name, or from a table.
 
         Parameters
         ----------
-        path : the table.
-        name : name of the atlas; default the file's name without its ending.
+        atlas : a name, such as ``"desikan68"``, ``"schaefer200"``, ``"glasser360"``, ``"aal"``, ``"destrieux"``, ``"harvard_oxford"``,
+            ``"lausanne219"`` or ``"mrtrix_fs_default"`` (:data:`connectome_gnn.atlases.NAMES` lists all), or the path of an ``atlas.tsv``
+            (columns label, hemisphere, network, x, y, z; n/a = unknown). Some are in the package; the image of others is downloaded
+            once (through nilearn where it has the atlas), and labels and centroids are kept in the user's cache folder.
+        name : name of the atlas; default the name that was given, or the file's without its ending.
 
         Raises
         ------
         FileNotFoundError, ConnectomeError
-            If the table is missing, malformed, or what it lists is no atlas.
+            If the table is missing, malformed, or what it lists is no atlas; if there is no atlas of the name, or it cannot be downloaded.
+
+        Warns
+        -----
+        ConnectomeWarning
+            If the coordinates of ``"desikan68"`` cannot be downloaded: they are unknown then.
         """
-        path = Path(path)
-        table = read_table(path, "a tab-separated atlas table with a column 'label'")
+        path = Path(atlas)
+        if isinstance(atlas, str) and not path.is_file() and path.name == atlas and not path.suffix:
+            from connectome_gnn.atlases import load_named
+
+            return load_named(atlas)
+        table = read_table(path, "a tab-separated atlas table with a column 'label', or the name of an atlas such as 'schaefer200'")
         return cls.from_frame(table, path.stem if name is None else name, str(path))
 
     def save(self, path: str | Path) -> None:

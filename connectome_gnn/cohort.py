@@ -10,23 +10,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from connectome_gnn import native, splits
+from connectome_gnn import native, processing, regions, splits
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.columns import listed
-from connectome_gnn.edges import Scale, edge_indices, to_matrices
+from connectome_gnn.derived import LazyWeights
+from connectome_gnn.edges import Scale, to_matrices
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.group_backbone import cohort_backbone
 from connectome_gnn.slices import slices
+from connectome_gnn.support import check_weights
 from connectome_gnn.tables import people_table
 
 if TYPE_CHECKING:
+    import networkx as nx
     from torch_geometric.data import Data
 
 __all__ = ["Cohort"]
 
 KINDS = ("observed", "expected", "sample")
 BATCH = 512
-ROUNDING = 1e-6
-"""How far beyond 1 rounding may carry a correlation."""
 
 
 class Cohort:
@@ -58,7 +60,7 @@ class Cohort:
 
     def __init__(
         self,
-        weights: NDArray,
+        weights: NDArray | LazyWeights,
         phenotypes: pd.DataFrame,
         atlas: Atlas,
         *,
@@ -77,7 +79,7 @@ class Cohort:
             raise TypeError(f"cohort {name!r}: expected phenotypes as a pandas DataFrame, got {type(phenotypes).__name__}")
         if not isinstance(atlas, Atlas):
             raise TypeError(f"cohort {name!r}: expected an Atlas, got {type(atlas).__name__}")
-        self._stored: NDArray = weights if isinstance(weights, np.ndarray) else np.asarray(weights)
+        self._stored: NDArray | LazyWeights = weights if isinstance(weights, (np.ndarray, LazyWeights)) else np.asarray(weights)
         self._rows: NDArray[np.intp] | None = None
         self.phenotypes = people_table(phenotypes)
         self.atlas = atlas
@@ -102,7 +104,7 @@ class Cohort:
                 f"cohort {name!r}: {len(self._stored)} connectomes but {len(self.phenotypes)} rows of phenotypes; every person needs both"
             )
         if check:
-            self._check_weights()
+            check_weights(self)
 
     # --- what it holds -----------------------------------------------------------------------------------------------
 
@@ -133,8 +135,10 @@ class Cohort:
 
     @property
     def weights(self) -> NDArray:
-        """Weights of everybody, (N, E); of a selection of people a new array, otherwise the stored one or its memory map."""
-        return self._stored if self._rows is None else self._stored[self._rows]
+        """Weights of everybody, (N, E): the stored array or its memory map; of a selection, or changed weights, a new array."""
+        if self._rows is not None:
+            return self._stored[self._rows]
+        return self._stored if isinstance(self._stored, np.ndarray) else self._stored[:]
 
     def __len__(self) -> int:
         return self.n_people
@@ -251,6 +255,64 @@ class Cohort:
             )
         return self.phenotypes[name]
 
+    def merge(self, other: Cohort, column: str | None = None) -> Cohort:
+        """The people of this cohort and of another one with the same regions and scale; see :func:`connectome_gnn.merging.merge`."""
+        from connectome_gnn.merging import merge
+
+        return merge(self, other, column)
+
+    # --- regions and weights -----------------------------------------------------------------------------------------
+
+    def reorder(self, atlas: Atlas) -> Cohort:
+        """The same connectomes with their regions in the order of an atlas, by label; see :func:`connectome_gnn.regions.reorder`."""
+        return regions.reorder(self, atlas)
+
+    def select(
+        self,
+        labels: Sequence[str] | ArrayLike | None = None,
+        *,
+        network: str | Sequence[str] | None = None,
+        hemisphere: str | None = None,
+    ) -> Cohort:
+        """The connectomes of some regions: by label or mask, network, hemisphere; see :func:`connectome_gnn.regions.select`."""
+        return regions.select(self, labels, network=network, hemisphere=hemisphere)
+
+    def normalise(self, method: str) -> Cohort:
+        """Each person's weights over their ``"max"``, ``"total"`` or ``"median"``; see :func:`connectome_gnn.processing.normalise`."""
+        return processing.normalise(self, method)
+
+    def threshold(self, *, weight: float | None = None, density: float | None = None, backbone: str | ArrayLike | None = None) -> Cohort:
+        """Weak edges set to 0: by weight, each person's density, or a backbone; see :func:`connectome_gnn.processing.threshold`."""
+        return processing.threshold(self, weight=weight, density=density, backbone=backbone)
+
+    def with_weights(self, weights: NDArray | LazyWeights, atlas: Atlas | None = None, step: Mapping[str, Any] | None = None) -> Cohort:
+        """The same people with other weights; a simulated cohort's truth does not hold of them and is left out.
+
+        Parameters
+        ----------
+        weights : (N, E), or what gives them by rows.
+        atlas : the atlas of the new weights; default the same.
+        step : what was done to the weights, to be added to ``info["processing"]`` (and cohort.json): ``{"step": name, parameter: value}``.
+
+        Raises
+        ------
+        ConnectomeError
+            If the shape is not that of these people and the atlas, or a weight of an array is off its support.
+        """
+        changed = object.__new__(Cohort)
+        changed.__dict__.update(self.__dict__)
+        changed._stored, changed._rows, changed.truth = weights, None, None
+        changed.atlas = self.atlas if atlas is None else atlas
+        changed.described = dict(self.described)
+        changed.info = dict(self.info) if step is None else processing.with_step(self, step)
+        if weights.shape != (self.n_people, changed.n_edges):
+            raise ConnectomeError(
+                f"cohort {self.name!r}: expected ({len(self)}, {changed.n_edges}) weights for its people and atlas, got {weights.shape}"
+            )
+        if isinstance(weights, np.ndarray):
+            check_weights(changed)
+        return changed
+
     # --- quality -----------------------------------------------------------------------------------------------------
 
     def quality(self) -> pd.DataFrame:
@@ -264,33 +326,34 @@ class Cohort:
 
     # --- graphs ------------------------------------------------------------------------------------------------------
 
-    def backbone(self, threshold: float = 0.5, density: float | None = None) -> NDArray[np.bool_]:
-        """The group's backbone: which edges most people have, (R, R), symmetric.
+    def backbone(
+        self,
+        threshold: float | None = None,
+        density: float | None = None,
+        *,
+        method: str = "consistency",
+        weight: float | None = None,
+        alpha: float | None = None,
+        n_bins: int | None = None,
+    ) -> NDArray[np.bool_]:
+        """The group's backbone, (R, R), symmetric; the methods are in :mod:`connectome_gnn.backbones`, with their sources.
 
         Parameters
         ----------
-        threshold : an edge belongs to the backbone when at least this share of people have it (Roberts et al. 2017, consistency).
-        density : keep only the strongest of those, by mean absolute weight on the modelling scale, up to this share of all edges.
+        threshold : an edge belongs to the backbone when at least this share of people have it, default .5 (``"consistency"``).
+        density : keep only the strongest by mean absolute weight (consistency: on the modelling scale), up to this share of edges.
+        method : ``"consistency"``; ``"distance"`` (a consensus that keeps the lengths of edges, in ``n_bins``; it needs hemispheres and
+            coordinates); ``"proportional"`` (the strongest, up to ``density``); ``"absolute"`` (mean weight of at least ``weight``);
+            ``"disparity"`` (what is more than chance for a region, at the level ``alpha``, default .05); ``"spanning_tree"`` (the heaviest
+            tree, which leaves no region apart, and then the strongest edges up to ``density``).
+        weight, alpha, n_bins : as the methods say.
 
         Raises
         ------
         ConnectomeError
-            If ``threshold`` or ``density`` is no share.
+            If the method is another, an option is not its own or out of range, or what it needs of the atlas is not known.
         """
-        for what, share in (("threshold", threshold), ("density", density)):
-            if share is not None and not 0 <= share <= 1:
-                raise ConnectomeError(f"a backbone's {what} is a share between 0 and 1, got {share}")
-        present, strength = np.zeros(self.n_edges), np.zeros(self.n_edges)
-        for _, values in self.modelled():
-            present += (values != 0).sum(0)
-            strength += np.abs(values).sum(0, dtype=np.float64)
-        kept = present >= threshold * self.n_people
-        kept &= present > 0
-        if density is not None:
-            most = max(round(density * self.n_edges), 1)
-            order = np.argsort(np.where(kept, -strength, np.inf), kind="stable")[:most]
-            kept &= np.isin(np.arange(self.n_edges), order)
-        return to_matrices(kept)
+        return cohort_backbone(self, threshold, density, method=method, weight=weight, alpha=alpha, n_bins=n_bins)
 
     def graphs(self, backbone: NDArray[np.bool_] | None = None) -> list[Data]:
         """PyG graphs, one a row.
@@ -310,6 +373,12 @@ class Cohort:
         from connectome_gnn.graphs import cohort_graphs
 
         return cohort_graphs(self, backbone)
+
+    def to_networkx(self) -> Iterator[nx.Graph]:
+        """NetworkX graphs, one a row, one at a time; see :func:`connectome_gnn.networks.cohort_networks`, and there for the way back."""
+        from connectome_gnn.networks import cohort_networks
+
+        return cohort_networks(self)
 
     @classmethod
     def from_graphs(cls, graphs: Sequence[Data], like: Cohort | None = None) -> Cohort:
@@ -351,19 +420,9 @@ class Cohort:
 
     def write_tables(self, folder: Path) -> None:
         """Write everything of the native cohort folder but the connectomes: participants.tsv and .json, atlas.tsv and cohort.json."""
-        native.write_participants(self.phenotypes, self.described, folder)
-        self.atlas.save(folder / "atlas.tsv")
-        record = {
-            **self.info,
-            "name": self.name,
-            "measure": self.measure,
-            "signed": self.signed,
-            "directed": False,
-            "diagonal": False,
-            "kind": self.kind,
-            "atlas": self.atlas.name,
-        }
-        native.write_json(folder / "cohort.json", record)
+        from connectome_gnn.cohort_folder import write_tables
+
+        write_tables(self, folder)
 
     @classmethod
     def load(cls, path: str | Path, check: bool = True) -> Cohort:
@@ -379,65 +438,6 @@ class Cohort:
         FileNotFoundError, ConnectomeError
             If a file is missing, empty, truncated or holds what it should not; the sentence names the file.
         """
-        path = Path(path)
-        if not path.is_dir():
-            raise FileNotFoundError(f"no cohort folder at {path}; expected a folder with {', '.join(native.NATIVE_FILES)}")
-        record = native.read_json(path / "cohort.json")
-        for key, kind in (("measure", str), ("signed", bool)):
-            if not isinstance(record.get(key), kind):
-                raise ConnectomeError(f"{path / 'cohort.json'} must say {key!r} ({'text' if kind is str else 'true or false'})")
-        if record.get("directed"):
-            raise ConnectomeError(f"{path / 'cohort.json'} says directed; expected undirected connectomes")
-        atlas = Atlas.load(path / "atlas.tsv", name=str(record.get("atlas", "")))
-        weights = native.open_array(path / "connectomes.npy")
-        if weights.ndim == 2 and len(weights) == 0:
-            raise ConnectomeError(f"{path / 'connectomes.npy'} holds no people; expected at least one row")
-        if weights.ndim != 2 or weights.shape[1] != atlas.n_edges:
-            raise ConnectomeError(
-                f"{path / 'connectomes.npy'}: expected (people, {atlas.n_edges}) for the {atlas.n_regions} regions of atlas.tsv, "
-                f"got {weights.shape}; "
-                "give the upper triangle without the diagonal"
-            )
-        table, described = native.read_participants(path / "participants.tsv")
-        if len(table) != len(weights):
-            raise ConnectomeError(
-                f"{path}: connectomes.npy holds {len(weights)} people, participants.tsv {len(table)}; every person needs a row in both"
-            )
-        known = ("name", "measure", "signed", "directed", "diagonal", "kind", "atlas")
-        try:
-            cohort = cls(
-                weights,
-                table,
-                atlas,
-                measure=record["measure"],
-                signed=record["signed"],
-                name=str(record.get("name", path.name)),
-                kind=str(record.get("kind", "observed")),
-                described=described,
-                info={key: value for key, value in record.items() if key not in known},
-                check=False,
-            )
-        except ConnectomeError as error:
-            raise ConnectomeError(f"{path}: {error}") from error
-        try:
-            if check:
-                cohort._check_weights()
-        except ConnectomeError as error:
-            raise ConnectomeError(f"{path / 'connectomes.npy'}: {error}") from error
-        return cohort
+        from connectome_gnn.cohort_folder import load_cohort
 
-    def _check_weights(self) -> None:
-        low = -1 - ROUNDING if self.signed else 0
-        high = 1 + ROUNDING if self.signed else float(np.finfo(np.float32).max)  # what save can write
-        for part, weights in self.batches():
-            # NaN makes both comparisons false
-            if low <= float(weights.min()) and float(weights.max()) <= high:
-                continue
-            values = weights.astype(np.float64)
-            person, edge = np.argwhere(~((values >= low) & (values <= high)))[0]
-            expected = "correlations between -1 and 1" if self.signed else "finite weights of 0 or more"
-            rows, columns = edge_indices(self.n_regions)
-            raise ConnectomeError(
-                f"expected {expected} ({self.measure}), got {weights[person, edge]} for participant {self.ids[part.start + person]!r} "
-                f"between {self.atlas.labels[rows[edge]]!r} and {self.atlas.labels[columns[edge]]!r}; correct it, or leave the person out"
-            )
+        return load_cohort(Path(path), check)

@@ -21,7 +21,7 @@ from connectome_gnn.phenotypes import KEY_COLUMNS
 if TYPE_CHECKING:
     from connectome_gnn.cohort import Cohort
 
-__all__ = ["Column", "GraphInfo", "cohort_graphs", "graphs_cohort", "region_features"]
+__all__ = ["Column", "GraphInfo", "cohort_graphs", "encoded", "graphs_cohort", "region_features"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def cohort_graphs(cohort: Cohort, backbone: NDArray[np.bool_] | None = None) -> 
     edge_index = torch.from_numpy(np.stack([rows, columns]))
     x = torch.from_numpy(region_features(cohort.atlas))
     shared = GraphInfo.of(cohort)
-    phenotypes, identifiers = (_encoded(cohort.phenotypes, columns) for columns in (shared.phenotypes, shared.identifiers))
+    phenotypes, identifiers = (encoded(cohort.phenotypes, columns) for columns in (shared.phenotypes, shared.identifiers))
     edge = to_matrices(np.arange(cohort.n_edges))[rows, columns]  # each direction's place in the edge vector
     graphs = []
     for part, weights in cohort.batches(64):
@@ -237,8 +237,8 @@ def _edge_weights(graph: Data, n_regions: int, who: str) -> NDArray[np.float32]:
     return to_vectors(matrix)
 
 
-def _encoded(table: pd.DataFrame, columns: tuple[Column, ...]) -> torch.Tensor:
-    """Columns of a table as numbers, (N, len(columns)) float64."""
+def encoded(table: pd.DataFrame, columns: tuple[Column, ...]) -> torch.Tensor:
+    """Columns of a participants table as numbers, (N, len(columns)) float64."""
     return torch.from_numpy(np.column_stack([np.empty((len(table), 0)), *(column.encode(table[column.name]) for column in columns)]))
 
 

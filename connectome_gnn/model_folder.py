@@ -8,12 +8,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from connectome_gnn import native
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["CONFIG", "WEIGHTS", "read_model", "write_config"]
+__all__ = ["CONFIG", "WEIGHTS", "read_model", "write_config", "write_weights"]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def write_weights(folder: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Write model.safetensors.
+
+    Raises
+    ------
+    ConnectomeError
+        If the disk does not take it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ConnectomeError(f"the model cannot be written to {folder.parent} ({error}); make room, or name another folder") from error
 
 
 def write_config(folder: Path, format_version: int, kind: str, files: Sequence[str], record: Mapping[str, Any]) -> None:

@@ -175,8 +175,8 @@ def write_participants(table: pd.DataFrame, described: Mapping[str, Any], folder
     write_json(folder / "participants.json", notes)
 
 
-def write_rows(path: Path, shape: tuple[int, int], read: Callable[[slice], NDArray], size: int = 512) -> None:
-    """Write an (N, E) float32 .npy file, ``size`` rows at a time, from a function that reads a slice of rows."""
+def write_rows(path: Path, shape: tuple[int, ...], read: Callable[[slice], NDArray], size: int = 512) -> None:
+    """Write a float32 .npy file of this shape, ``size`` rows at a time, from a function that reads a slice of rows."""
     # Plain writing rather than a memory map: a full disk is then an error, not the end of the process.
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
@@ -232,8 +232,13 @@ def _move_into(staging: Path, path: Path) -> None:
 
 
 def check_target(path: Path, force: bool = False) -> None:
-    """Refuse an output folder that exists and is not empty, unless ``force``; or a file in its place."""
+    """Refuse an output folder that exists and is not empty, unless ``force``; a file in its place; or a place without permission."""
     if path.exists() and not path.is_dir():
         raise ConnectomeError(f"{path} is a file; name a folder to write to")
     if path.is_dir() and not force and any(path.iterdir()):
         raise ConnectomeError(f"{path} exists; choose another folder, or replace its files with --force (force=True)")
+    there = path if path.is_dir() else next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise ConnectomeError(f"{path} cannot be made, since {there} is a file; name a folder to write to")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConnectomeError(f"{path} cannot be written: there is no permission to write to {there}; name another folder")

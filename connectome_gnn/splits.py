@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["draw_folds", "draw_part", "strata_of", "units_of"]
+__all__ = ["Folds", "draw_folds", "draw_part", "strata_of", "units_of"]
+
+Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+"""Rows in and out of each fold."""
 
 N_BINS = 5
 MOST_LEVELS = 10

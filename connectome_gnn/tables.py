@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from connectome_gnn.columns import level_text
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["ABSENT", "people_table", "read_table"]
+__all__ = ["ABSENT", "people_table", "read_table", "row_names"]
 
 ABSENT = frozenset({"", "n/a"})
 """Cells that are missing in every column of a BIDS table."""
@@ -88,6 +88,13 @@ def people_table(table: pd.DataFrame, source: str = "the participants table") ->
             "(several rows of one person need a column 'sample')"
         )
     return table
+
+
+def row_names(table: pd.DataFrame) -> list[str]:
+    """A name of its own for each row of a table: its participant_id, or with a column ``sample`` ``<participant_id>_sample-<n>``."""
+    if "sample" not in table:
+        return list(table.index)
+    return [f"{person}_sample-{sample}" for person, sample in zip(table.index, table["sample"], strict=True)]
 
 
 def _counted_samples(table: pd.DataFrame, source: str) -> NDArray[np.intp]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from connectome_gnn.readers.labels import hemisphere_of, without_side
+from connectome_gnn.atlases.sides import hemisphere_of, without_side
 
 
 def brain(labels: Sequence[str], seed: int = 0, strength: float = 300.0) -> np.ndarray:

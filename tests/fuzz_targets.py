@@ -22,13 +22,17 @@ import scipy.sparse
 from brains import brain, text_of
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.cohort import Cohort
+from connectome_gnn.edges import to_vectors
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.readers import read_regions
 from connectome_gnn.readers.checks import check_raw
 from connectome_gnn.readers.formats import FORMATS, detect
 from connectome_gnn.readers.place import Place
+from connectome_gnn.readers.pyg import DATABASE
 from connectome_gnn.readers.source import Request
 from connectome_gnn.readers.ukb_phenotypes import read_ukb_phenotypes
+from connectome_gnn.writers import write_cohort
 
 LABELS = ("L_V1", "L_A1", "L_M1", "R_V1", "R_A1", "R_M1")
 ATLAS = Atlas(LABELS, ["L"] * 3 + ["R"] * 3, name="six")
@@ -93,6 +97,17 @@ def check_regions(path: Path) -> None:
 def check_phenotypes(path: Path) -> None:
     table, described = read_ukb_phenotypes(path)
     assert table.index.is_unique and list(table.columns) == list(described) and len(table)
+
+
+def check_pyg(path: Path) -> None:
+    """Read a PyTorch Geometric dataset whose database has these bytes."""
+    root = path.parent / "pyg"
+    for name, content in PYG.items():
+        if not (root / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+    (root / DATABASE).write_bytes(path.read_bytes())
+    by_format("pyg")(root)
 
 
 def saved(write: Callable[[Path], None], suffix: str) -> bytes:
@@ -170,6 +185,16 @@ def mapper5() -> bytes:
     return saved(lambda path: scipy.io.savemat(path, variables, long_field_names=True), ".mat")
 
 
+def pyg_files() -> dict[str, bytes]:
+    """A dataset of two people, by its files' names."""
+    people = pd.DataFrame({"age": [60.0, 70.0], "sex": ["F", "M"]}, index=["a", "b"])
+    cohort = Cohort(to_vectors(np.stack([MATRIX, MATRIX * 2])), people, ATLAS, measure="streamline_count")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "pyg"
+        write_cohort(cohort, root, "pyg")
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 CENTRES = "\n".join(f"{label} {n} 2 3.5" for n, label in enumerate(LABELS))
 REGIONS = (
     b"label\themisphere\tnetwork\tx\ty\tz\na\tL\tVis\t1\t2\t3\nb\tR\tn/a\tn/a\tn/a\tn/a\n",
@@ -182,6 +207,7 @@ PHENOTYPES = (
     b"eid\tp31\tp21003_i2\tp20116_i2\tp53_i2\n1\tFemale\t63\tNever\t2014-05-06\n2\tMale\t\tPrefer not to answer\t\n",
 )
 RELMAT = text_of(MATRIX / MATRIX.max(), "\t", "%.6f").encode()
+PYG = pyg_files()
 UKB = {f"connectome_{measure}_10M.csv": text_of(MATRIX) for measure in ("streamline_count", "sift2_fbc")}
 
 TARGETS: dict[str, Target] = {
@@ -240,6 +266,7 @@ TARGETS: dict[str, Target] = {
         Target("graphml", "a.graphml", (graphml(graph()), graphml(graph().to_directed())), by_format("graphml")),
         Target("edges", "a.txt", (edge_list(0, " "), edge_list(1, "\t")), by_format("edges")),
         Target("regions", "regions.txt", REGIONS, check_regions),
+        Target("pyg", "sqlite.db", (PYG[DATABASE],), check_pyg),
         Target("ukb_phenotypes", "ukb.csv", PHENOTYPES, check_phenotypes),
     )
 }

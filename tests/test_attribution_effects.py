@@ -14,6 +14,7 @@ from scipy import stats
 from connectome_gnn import topology
 from connectome_gnn.attribution.changes import parse_changes, profiles_at
 from connectome_gnn.attribution.effects import effect_map
+from connectome_gnn.attribution.pooling import directions, pooled
 from connectome_gnn.attribution.refits import Refits
 from connectome_gnn.attribution.trajectories import trajectory
 from connectome_gnn.cohort import Cohort
@@ -93,11 +94,11 @@ def test_regions_are_sums_over_their_edges() -> None:
     np.testing.assert_allclose(regions["value"], found.change.sum(1), atol=1e-9)
     assert list(regions.columns) == ["hemisphere", "network", "x", "y", "z", "value", "error", "low", "high", "p", "q"]
     assert list(regions.index) == list(people().atlas.labels)
-    np.testing.assert_allclose(regions["p"], 2 * stats.t.sf(np.abs(regions["value"] / regions["error"]), 4))
+    np.testing.assert_allclose(regions["p"], 2 * stats.t.sf(np.abs(regions["value"] / regions["error"]), found.region_freedom))
     np.testing.assert_allclose(regions["q"], benjamini_hochberg(regions["p"]))
-    quantile = stats.t.ppf(0.975, 4)
-    np.testing.assert_allclose(regions["high"] - regions["value"], quantile * regions["error"])
-    np.testing.assert_allclose(found.change - found.low, quantile * found.error)
+    assert min(found.freedom, found.region_freedom) > 4  # of five folds
+    np.testing.assert_allclose(regions["high"] - regions["value"], stats.t.ppf(0.975, found.region_freedom) * regions["error"])
+    np.testing.assert_allclose(found.change - found.low, stats.t.ppf(0.975, found.freedom) * found.error)
     assert (regions["value"] > 0).all()  # what the cohort was made with: height strengthens every edge
     assert "over 60 people" in found.summary() and "jackknife over 5 folds" in found.summary()
 
@@ -110,7 +111,8 @@ def test_errors_are_the_jackknife_of_the_contrast() -> None:
     for folds in closed.without:
         moved = np.stack([(fold.predicted(after) - fold.predicted(before)).mean(0) @ closed.basis for fold in folds])
         variance[space.kept] += 0.8 * ((moved - moved.mean(0)) ** 2).sum(0) * space.std[space.kept] ** 2 / len(closed.without)
-    np.testing.assert_allclose(to_vectors(found.error), np.sqrt(variance), rtol=1e-3, atol=1e-6)
+    by_hand = np.sqrt(pooled(variance, space.std.astype(float), 4, 1)[0])
+    np.testing.assert_allclose(to_vectors(found.error), by_hand, rtol=1e-3, atol=1e-6)
     nothing = effect_map(model(), "age: 60 -> 60", at=inside(20))  # of no change, sure; of either prediction, not
     assert np.abs(nothing.change).max() == 0 == np.abs(nothing.error).max() and nothing.regions["p"].isna().all()
     assert model().standard_error(inside(20).assign(age=60.0)).mean() > 0
@@ -135,7 +137,52 @@ def test_refits_on_resamples_say_about_the_same() -> None:
     np.testing.assert_array_equal(found.change, kept.change)
     assert found.errors_from == "bootstrap of 3 refits"
     assert 0.3 < found.error.mean() / kept.error.mean() < 3
-    np.testing.assert_allclose(found.high - found.change, stats.t.ppf(0.975, 2) * found.error)
+    np.testing.assert_allclose(found.high - found.change, stats.t.ppf(0.975, found.freedom) * found.error)
+
+
+@pytest.mark.parametrize("rank", [1, 400])
+def test_pooled_errors_of_few_fits_hold_and_are_narrower_where_numbers_move_apart(rank: int) -> None:
+    draw = np.random.default_rng(0)
+    unit = np.exp(draw.standard_normal(400))
+    hit, freedoms, width = [], [], []
+    for _ in range(300):
+        mixing = np.eye(400) if rank == 400 else np.sign(draw.standard_normal((1, 400)))
+        answers = draw.standard_normal((6, rank)) @ mixing * unit
+        variance, freedom = pooled(answers[:5].var(0, ddof=1), unit, 4, directions([list(answers[:5])], unit))
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+        hit.append((np.abs(answers[5]) < half).mean())
+        freedoms.append(freedom)
+        width.append((half / unit).mean())
+    assert 0.91 < np.mean(hit) < 0.98
+    if rank == 1:
+        assert np.median(freedoms) == pytest.approx(4)
+    else:
+        assert np.median(freedoms) > 100 and np.mean(width) < 2.1  # by themselves 2.78 times .94
+
+
+def test_a_number_that_never_moves_has_no_error() -> None:
+    variance = np.array([0.0, 1.0, 2.0, 3.0])
+    assert pooled(variance, np.ones(4), 4, 3)[0][0] == 0
+    np.testing.assert_array_equal(pooled(variance[:3], np.ones(3), 4, 3)[0], variance[:3])
+
+
+def test_resamples_keep_every_level_and_enough_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Cohort] = []
+
+    def fit(self: ConnectomeGenerator, cohort: Cohort, **_: Any) -> ConnectomeGenerator:
+        drawn.append(cohort)
+        return self
+
+    cohort = small_cohort(60, 8)
+    site = np.where(np.arange(60) == 0, "b", "a")
+    cohort.phenotypes["site"] = site
+    monkeypatch.setattr(ConnectomeGenerator, "fit", fit)
+    Refits.bootstrap(model(), cohort, 12, seed=0)
+    assert all((some.phenotypes["site"] == "b").any() for some in drawn)
+    with pytest.raises(ConnectomeError, match="at least 20 people"):
+        Refits.bootstrap(model(), cohort.take(slice(0, 22)), 2, seed=0)
+    with pytest.raises(ConnectomeError, match="n_refits as a whole number"):
+        Refits.bootstrap(model(), cohort, 2.5, seed=0)  # type: ignore[arg-type]
 
 
 def test_families_are_resampled_together(monkeypatch: pytest.MonkeyPatch) -> None:

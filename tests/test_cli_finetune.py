@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from test_cli import contents, refused, run
 
 from connectome_gnn.cohort import Cohort
@@ -96,8 +98,44 @@ def test_a_checkpoint_is_no_place_for_a_model(folders, tmp_path):
     assert contents(stages) == before
 
 
+def test_a_cohorts_folder_is_no_place_for_a_model_nor_a_models_for_a_cohort(folders):
+    before = {name: contents(folder) for name, folder in folders.items()}
+    small = folders["small"]
+    for command in (("fit", small), ("finetune", folders["model"], small)):
+        refused(*command, "--out", small, "--force", says="is a cohort's folder")
+    refused("generate", folders["model"], small, "--out", folders["model"], "--force", says="names the folder of MODEL")
+    assert {name: contents(folder) for name, folder in folders.items()} == before
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_work(folders, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("x")
+    commands = (
+        ("fit", folders["small"]),
+        ("finetune", folders["model"], folders["small"]),
+        ("generate", folders["model"], folders["small"]),
+    )
+    for command in commands:
+        refused(*command, "--out", file / "deep" / "out", says=f"since {file} is a file")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: mode & os.W_OK == 0 and allowed(path, mode, **more))
+    for command in commands:
+        refused(*command, "--out", tmp_path / "out", says=f"no permission to write to {tmp_path}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_stays(folders, tmp_path, monkeypatch):
+    def full(*given: object) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    for command in (("fit", folders["small"]), ("finetune", folders["model"], folders["small"])):
+        refused(*command, "--out", tmp_path / "out", says=("cannot be written to", "No space left on device", "make room"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_changed_card_is_refused(tuned, tmp_path):
     folder = Path(shutil.copytree(tuned, tmp_path / "model"))
     text = (folder / "card.md").read_text(encoding="utf-8")
     (folder / "card.md").write_text(text.replace("not for diagnosis", "for diagnosis"), encoding="utf-8")
-    refused("generate", folder, "x.tsv", "--out", tmp_path / "people", says="card.md is not the file that config.json was written with")
+    refused("generate", folder, "x.tsv", "--out", tmp_path / "people", says="card.md was changed after the model was saved")

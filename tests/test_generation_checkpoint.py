@@ -255,7 +255,7 @@ def fatal_with(name):  # the file after which, or in the middle of which, the pr
     module._appear = fatal
 
 plain = small_cohort(620, 8)
-wave = 2 * np.sin(3 * plain.phenotypes["memory"].to_numpy())  # what only the network finds
+wave = 4 * np.sin(3 * plain.phenotypes["memory"].to_numpy())  # what only the network finds
 cohort = small_cohort(620, 8, weights=(plain.weights * np.exp(wave)[:, None]).astype(np.float32))
 for line in sys.stdin:  # every fit in a process of its own, which the imports do not slow down
     checkpoint, out, fatal = line.split()

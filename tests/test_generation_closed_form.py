@@ -92,6 +92,15 @@ class Plain:
             self.predictions[:, held] = [together, *(together @ turned @ effect for effect in maps.values())]
         self.agreement = Agreement.of(self.predictions, self.real, (self.real**2).sum() + space.energy.sum())
 
+    def by_the_others(self) -> np.ndarray:
+        """What is predicted with weights that each fold's people had no say in, (n, D)."""
+        predicted = np.zeros_like(self.real)
+        for held in self.helds:
+            others = np.setdiff1d(np.arange(len(self.real)), held)
+            weights = Agreement.of(self.predictions[:, others], self.real[others], 1.0).weights
+            predicted[held] = np.tensordot(weights, self.predictions[:, held], 1)
+        return predicted
+
     def left_out(self, number, paths):
         held = self.helds[number]
         design = paths.design(self.data.values[held])
@@ -197,8 +206,7 @@ def test_people_left_out_agree_as_explicit_predictions_do(data, space, messages)
 
 def test_the_table_and_the_residual_are_those_of_people_left_out(space, kinds, fitted, plain):
     model, residual = fitted
-    weights = (plain[0].agreement + plain[1].agreement).weights
-    left = [part.real - np.tensordot(weights, part.predictions, 1) for part in plain]
+    left = [part.real - part.by_the_others() for part in plain]
     np.testing.assert_allclose(residual, np.mean(left, 0)[:, : space.n_components], atol=2e-5)
     energy = sum(part.agreement.energy for part in plain)
     gain = sum((part.real**2).sum() - (error**2).sum() for part, error in zip(plain, left, strict=True))
@@ -213,6 +221,36 @@ def test_the_table_and_the_residual_are_those_of_people_left_out(space, kinds, f
     for number, name in enumerate(kinds, start=1):
         error = sum(((part.real - part.predictions[number]) ** 2).sum() + space.energy.sum() for part in plain)
         assert table.loc[name, "r2"] == pytest.approx(1 - error / energy, abs=1e-5)
+
+
+def told(along: float, size: float = 1.0, energy: float = 100.0) -> Agreement:
+    """One path's agreement with the people of a fold."""
+    return Agreement(np.array([[size]]), np.array([along]), energy)
+
+
+def partition(*agreements: Agreement) -> _Partition:
+    return _Partition(agreements[0], np.ones(1), agreements, None, ())
+
+
+def test_whoever_is_scored_has_no_say_in_the_weights():
+    for own in (told(5.0), told(-5.0), told(0.0)):
+        assert partition(told(0.3), told(0.5), own)._others(2) == pytest.approx(0.4)
+    gained, energy = partition(told(0.8), told(-0.8))._others(0), partition(told(0.8), told(-0.8)).gained()
+    assert gained == pytest.approx(0)
+    assert energy[0] == pytest.approx(2 * 0.8 * -0.8 - 0.8**2)  # the second fold by what the first one says, not the other way round
+    assert energy[1] == 200
+
+
+def test_a_fold_of_nearly_everybody_keeps_everybodys_weights():
+    assert partition(told(0.1, energy=10.0), told(0.9, energy=100.0))._others(1) == pytest.approx(0.5)
+    assert partition(told(0.1, energy=60.0), told(0.9, energy=100.0))._others(1) == pytest.approx(0.1)
+
+
+def test_profiles_far_from_the_others_do_not_run_away():
+    """Predictions hundreds of times as large as those that the weights were told by are held back."""
+    far = partition(told(0.5), told(0.5), told(0.0, size=900.0))
+    assert far._others(2) == pytest.approx(0.5 * np.sqrt(4 / 900))
+    assert far.gained()[0] > -2
 
 
 def test_the_model_is_its_weights_on_everybody(data, space, messages, fitted, plain):

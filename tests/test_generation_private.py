@@ -16,8 +16,9 @@ from test_cli import refused, run
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError, ExtrapolationWarning, PrivacyWarning
-from connectome_gnn.generation.generator import NETWORK_LABEL, ConnectomeGenerator
+from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.generation.network import NetworkConfig
+from connectome_gnn.generation.network_fit import NETWORK_LABEL
 from connectome_gnn.generation.privacy import DifferentialPrivacy, Ledger, largest_mu
 from connectome_gnn.simulated_traits import choose_traits
 

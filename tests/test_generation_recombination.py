@@ -1,4 +1,4 @@
-"""Sampling of people: variance, covariance and skewness of a known truth, structured noise, privacy of the parametric choice."""
+"""Sampling of people: variance, covariance and skewness of a known truth, structured noise, nobody's copy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.recipe_choice import SURE, Attack, fit_sampler, recipes
 from connectome_gnn.generation.recombination import EVERYTHING, SAMPLING_RIVALS, Patterns, PeopleSampler, Recipe, mixing_weights
 from connectome_gnn.generation.remainder_noise import RegionNoise, SeriesNoise
 
@@ -132,81 +130,6 @@ def test_nobody_is_a_training_person(patterns: Patterns, values: NDArray[np.floa
     assert nearest.min() > 0.5 * between.min()
 
 
-def test_the_parametric_choice_holds_nobody(values: NDArray[np.float64], residual: NDArray[np.float32]) -> None:
-    people, choice = fit_sampler(residual, values.mean(0), values.std(0), signed=True, sampler="gaussian")
-    assert not people.holds_training_people
-    assert people.donors.size == 0
-    assert choice["chosen"].sum() == 1
-    assert fit_sampler(residual, values.mean(0), values.std(0), signed=True, sampler="recombined")[0].holds_training_people
-
-
-def test_time_series_are_told_by_their_noise_and_chosen_for_it(values: NDArray[np.float64], residual: NDArray[np.float32]) -> None:
-    _, choice = fit_sampler(residual, values.mean(0), values.std(0), signed=True)
-    chosen = choice[choice["chosen"]].iloc[0]
-    assert chosen["noise"] == "series" or chosen["recombined"] > 0
-    independent = choice.iloc[0]
-    assert independent[["components", "topology"]].max() > chosen[["components", "topology"]].max() + 0.03
-
-
-def test_independent_noise_around_few_patterns_is_left_to_the_gaussian() -> None:
-    rng = np.random.default_rng(9)
-    loadings = rng.standard_normal((2, EDGES))
-    residual = standardised(rng.standard_normal((600, 2)) @ loadings + rng.standard_normal((600, EDGES)))
-    people, choice = fit_sampler(residual, np.ones(EDGES), np.full(EDGES, 0.3), signed=False)
-    assert not people.holds_training_people
-    assert people.recipe.own == 1.0
-    assert choice["components"].iloc[0] < 0.6
-
-
-def test_the_attack_is_the_area_under_the_curve_of_scikit_learn_and_finds_copies() -> None:
-    rng = np.random.default_rng(13)
-    trained, held, drawn = (rng.standard_normal((n, 40)).astype(np.float32) for n in (70, 50, 90))
-    nearest = np.sqrt(((np.concatenate([trained, held])[:, None] - drawn.astype(np.float64)) ** 2).sum(2)).min(1)
-    honest = Attack.of(trained, held, drawn)
-    assert np.isclose(honest.value, roc_auc_score(np.arange(120) < 70, -nearest))
-    assert np.isclose(honest.ours.mean(), honest.value)
-    assert np.isclose(honest.theirs.mean(), honest.value)
-    copies = Attack.of(trained, held, (trained + 0.1 * rng.standard_normal(trained.shape)).astype(np.float32))
-    assert copies.value > 0.99
-    assert copies.beyond(honest) > 5
-    assert honest.beyond(honest) == 0
-    assert honest.beyond(copies) == -copies.beyond(honest)
-
-
-def test_attacks_on_two_fair_draws_differ_by_a_standard_normal() -> None:
-    claimed = []
-    for seed in range(150):
-        rng = np.random.default_rng(seed)
-        trained, held, drawn, others = (rng.standard_normal((n, 15)).astype(np.float32) for n in (80, 60, 60, 20))
-        one, two = Attack.of(trained, held, drawn), Attack.of(trained, held, np.concatenate([drawn[:40], others]))
-        claimed.append(one.beyond(two))
-    assert 0.8 < np.std(claimed) < 1.25
-    assert abs(np.mean(claimed)) < 0.3
-
-
-def test_donors_who_are_given_away_are_not_taken_however_hard_to_tell() -> None:
-    # Clouds of people around few centres: donors make people that no Gaussian makes, and copy the centres' people.
-    rng = np.random.default_rng(14)
-    residual = standardised(rng.standard_normal((150, EDGES)) * np.exp(0.8 * rng.standard_normal((150, 1))))
-    people, choice = fit_sampler(residual, np.ones(EDGES), np.full(EDGES, 0.3), signed=False, seed=1)
-    leaking = choice[(choice["recombined"] > 0) & (choice["leak"] > SURE)]
-    assert len(leaking)
-    assert not leaking["chosen"].any()
-    everything = choice[choice["recombined"] == EVERYTHING].iloc[0]
-    gaussian = choice[choice["recombined"] == 0]
-    assert everything["membership"] > gaussian["membership"].max() + 0.1
-    assert (gaussian["leak"] == 0).any()
-    assert not people.holds_training_people or choice[choice["chosen"]]["leak"].iloc[0] <= SURE
-
-
-def test_same_seed_same_bytes(values: NDArray[np.float64], residual: NDArray[np.float32]) -> None:
-    (first, choice), (second, again) = (fit_sampler(residual[:100], values.mean(0), values.std(0), signed=True, seed=3) for _ in range(2))
-    assert choice.equals(again)
-    drawn = [people.draw(70, np.random.default_rng(11)) for people in (first, second)]
-    assert drawn[0].tobytes() == drawn[1].tobytes()
-    assert drawn[0].tobytes() != first.draw(70, np.random.default_rng(12)).tobytes()
-
-
 @pytest.mark.parametrize("name", ["ten patterns, region noise", "no training people, series", "three people, weights of both signs"])
 def test_arrays_there_and_back(name: str, patterns: Patterns, values: NDArray[np.float64]) -> None:
     people = sampler(patterns, values, RECIPES[name])
@@ -288,13 +211,6 @@ def test_mixing_weights_are_positive_of_unit_norm_and_of_different_people() -> N
     assert np.bincount(people.ravel(), minlength=7).min() > 150
 
 
-def test_recipes_that_copy_least_come_first_and_wrong_names_are_refused() -> None:
-    for signed in (False, True):
-        assert [recipe.recombined > 0 for recipe in recipes(signed, "auto")] == sorted(
-            recipe.recombined > 0 for recipe in recipes(signed, "auto")
-        )
-        assert all(recipe.recombined == 0 for recipe in recipes(signed, "gaussian"))
-    with pytest.raises(ConnectomeError, match="'auto', 'gaussian', 'recombined'"):
-        recipes(False, "flow")  # type: ignore[arg-type]
+def test_noise_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ConnectomeError, match="'regions' or 'series'"):
         PeopleSampler.of(Patterns.of(standardised(correlations(40, 1))), Recipe(noise="white"), np.zeros(EDGES), np.ones(EDGES))

@@ -118,7 +118,7 @@ def test_nearest_neighbours_choose_as_many_as_help():
 def test_nearest_neighbours_with_a_family_of_most_people():
     """Folds keep families together, so that few people may be left to look for neighbours among."""
     cohort = simulate_cohort(60, 8, 4, seed=0)
-    cohort.phenotypes["family_id"] = ["big"] * 52 + [f"f{n}" for n in range(8)]
+    cohort.phenotypes["family_id"] = ["big"] * 49 + [f"f{n}" for n in range(11)]
     model = NearestPeople(0).fit(cohort)
     assert np.isfinite(model.expected(cohort.phenotypes).weights).all()
 

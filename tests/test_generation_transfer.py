@@ -12,6 +12,7 @@ from fitted import fit_small, modelled, r2_beyond_mean, small_cohort
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.generation import residual as residual_room
 from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
 from connectome_gnn.generation.residual import ResidualModel
@@ -306,6 +307,33 @@ def test_two_families_can_be_fine_tuned():
     small = Cohort(small.weights, table, small.atlas, measure=small.measure, described=small.described)
     tuned = source.finetune(small)
     assert np.isfinite(tuned.log_prob(small)).all()
+
+
+def test_a_column_that_nobody_in_the_small_cohort_has_a_value_of_is_not_shared():
+    source = fit_small(small_cohort(60))
+    other = small_cohort(40, seed=3)
+    empty = small_cohort(40, seed=3, phenotypes=other.phenotypes.assign(memory=np.nan))
+    with_it, without = (source.finetune(some, distribution=False) for some in (other, empty))
+    assert "memory" in with_it.transfer.shared
+    assert "memory" not in without.transfer.shared
+    assert without.transfer.absent == ("memory",)
+    assert without.transfer.added == ()
+    dropped = source.finetune(small_cohort(40, seed=3, phenotypes=other.phenotypes.drop(columns="memory")), distribution=False)
+    assert dropped.transfer.absent == without.transfer.absent
+    with pytest.raises(ConnectomeError, match="shares no phenotype"):
+        source.finetune(
+            small_cohort(40, phenotypes=other.phenotypes.assign(**dict.fromkeys(other.phenotypes, np.nan), own=np.arange(40.0)))
+        )
+
+
+def test_a_blend_asks_for_no_baselines_but_its_own(monkeypatch):
+    """Refits without a fold's people are weighed by their density alone: how far people are from them is asked of the blend, once."""
+    small = scanned_elsewhere(world(FEW, 6))
+    counted = []
+    measured = residual_room.extremeness_of
+    monkeypatch.setattr(residual_room, "extremeness_of", lambda *given: counted.append(1) or measured(*given))
+    assert big().finetune(small, seed=3).transfer.blended > 0
+    assert len(counted) == 1
 
 
 def test_a_level_that_became_a_number_is_refused():

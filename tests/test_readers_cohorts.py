@@ -18,6 +18,7 @@ from tiny import make_cohort
 from typer.testing import CliRunner
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.atlases.lists import LISTS
 from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices, to_vectors
@@ -25,7 +26,6 @@ from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.quality import quality
 from connectome_gnn.readers import convert_cohort, read_cohort
 from connectome_gnn.readers.homotopy import homotopic_pairs, homotopic_rank
-from connectome_gnn.readers.known import KNOWN
 
 FLOAT16 = 2**-11
 """Relative rounding of float16."""
@@ -76,7 +76,7 @@ def test_fellow_regions_are_tied_in_real_brains_and_not_in_shuffled_ones(name, d
 
 
 def test_a_thousand_archives(tmp_path):
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     base = [brain(labels, seed) for seed in range(10)]
     ids = [str(1_000_000 + n) for n in range(1000)]
     first = ukb_zip(tmp_path / "bulk", ids[0], base[0])
@@ -171,7 +171,7 @@ def test_two_conversions_to_one_folder_at_once(study, tmp_path):
 
 
 def test_a_sound_cohort_has_nobody_flagged():
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     base, rng = brain(labels), np.random.default_rng(0)
     weights = to_vectors(rng.poisson(base, (40, *base.shape)).astype(np.float32))
     people = pd.DataFrame({"age": np.arange(40.0)}, index=[f"p{n}" for n in range(40)])
@@ -185,7 +185,7 @@ def test_a_sound_cohort_has_nobody_flagged():
 @pytest.fixture
 def odd(tmp_path):
     """Thirty people, each sound but for one thing."""
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     base = brain(labels, 0)
     rng = np.random.default_rng(1)
     matrices = []

@@ -17,10 +17,10 @@ from brains import brain, text_of, ukb_zip, write_zip
 from nilearn.connectome import ConnectivityMeasure, sym_matrix_to_vec
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.atlases.lists import DESIKAN, LISTS
 from connectome_gnn.edges import to_vectors
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.readers import convert_cohort, read_cohort, read_regions
-from connectome_gnn.readers.known import DESIKAN, KNOWN, known_atlas
 from connectome_gnn.readers.matlab import read_mat
 
 LABELS = tuple(f"ctx-{side}-{name}" for side in ("lh", "rh") for name in DESIKAN[:10])
@@ -137,7 +137,7 @@ def test_uk_biobank_archives(tmp_path, packed, measure, factor):
 
 
 def test_uk_biobank_asks_for_what_it_must_know(tmp_path):
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     ukb_zip(tmp_path, "1000012", brain(labels))
     with pytest.raises(ConnectomeError, match="every archive holds streamline_count, sift2_fbc, mean_fa, mean_length; choose by measure"):
         read_cohort(tmp_path, atlas=ATLAS)
@@ -162,7 +162,7 @@ def test_uk_biobank_asks_for_what_it_must_know(tmp_path):
 
 
 def test_the_two_lists_of_84_are_as_the_tools_have_them():
-    mrtrix, ukb = known_atlas("mrtrix_fs_default"), known_atlas("ukb_aparc_tian_s1")
+    mrtrix, ukb = Atlas.load("mrtrix_fs_default"), Atlas.load("ukb_aparc_tian_s1")
     assert len(mrtrix) == len(ukb) == 84
     assert mrtrix.labels[34] == "Left-Cerebellum-Cortex" and mrtrix.labels[42] == "Right-Thalamus" and mrtrix.labels[83].endswith("Cortex")
     assert mrtrix.labels[49] == "ctx-rh-bankssts" and ukb.labels[34] == "right_bankssts"
@@ -171,11 +171,11 @@ def test_the_two_lists_of_84_are_as_the_tools_have_them():
 
 
 def test_mrtrix_regions_are_refused_for_uk_biobank(tmp_path):
-    ukb_zip(tmp_path, "1000012", brain(KNOWN["ukb_aparc_tian_s1"]))
+    ukb_zip(tmp_path, "1000012", brain(LISTS["ukb_aparc_tian_s1"]))
     given = {"participants": PEOPLE.iloc[:1].set_axis(["1000012"])}
     with pytest.raises(ConnectomeError, match=r"cortex and Tian's subcortex, atlas 'mrtrix_fs_default' has 'Left-Cerebellum-Cortex'"):
         read(tmp_path, atlas="mrtrix_fs_default", **given)
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     left_first = Atlas([*labels[:68], *labels[76:], *labels[68:76]], name="mine")
     with pytest.raises(ConnectomeError, match="Tian's subcortex lists the right side first, atlas 'mine' begins with 'HIP-lh'"):
         read(tmp_path, atlas=left_first, **given)
@@ -185,7 +185,7 @@ def test_mrtrix_regions_are_refused_for_uk_biobank(tmp_path):
 @pytest.mark.parametrize(("written", "read_as"), [("mrtrix_fs_default", "ukb_aparc_tian_s1"), ("ukb_aparc_tian_s1", "mrtrix_fs_default")])
 def test_a_wrong_order_without_labels_is_warned_of(tmp_path, written, read_as):
     for seed, name in enumerate(IDS):
-        (tmp_path / f"{name}_connectome.csv").write_text(text_of(brain(KNOWN[written], seed), " "))
+        (tmp_path / f"{name}_connectome.csv").write_text(text_of(brain(LISTS[written], seed), " "))
     right = read(tmp_path, atlas=written)  # without a warning: those are errors here
     assert right.atlas.name == written
     with pytest.warns(ConnectomeWarning, match="rows are probably in another order than the atlas|left and right are probably exchanged"):
@@ -193,7 +193,7 @@ def test_a_wrong_order_without_labels_is_warned_of(tmp_path, written, read_as):
 
 
 def test_the_right_sides_and_the_wrong_regions_are_warned_of(tmp_path):
-    labels = list(KNOWN["ukb_aparc_tian_s1"])
+    labels = list(LISTS["ukb_aparc_tian_s1"])
     for seed, name in enumerate(IDS):
         (tmp_path / f"{name}.csv").write_text(text_of(brain(labels, seed)))
     labels[:34] = np.random.default_rng(0).permutation(labels[:34]).tolist()
@@ -202,7 +202,7 @@ def test_the_right_sides_and_the_wrong_regions_are_warned_of(tmp_path):
 
 
 def test_tian_left_first_is_warned_of(tmp_path):
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     for seed, name in enumerate(IDS):
         (tmp_path / f"{name}.csv").write_text(text_of(brain(labels, seed)))
     left_first = Atlas([*labels[:68], *labels[76:], *labels[68:76]], name="mine")
@@ -368,6 +368,25 @@ def test_bep017_with_node_indices_and_sidecars(tmp_path):
         other.write_text(json.dumps({"Directed": True}))
     with pytest.raises(ConnectomeError, match="its JSON says Directed"):
         read_cohort(tmp_path)
+
+
+def test_bids_phenotype_tables_are_joined(tmp_path):
+    for name, matrix in zip(IDS, MATRICES, strict=True):
+        np.save(tmp_path / f"{name}.npy", matrix)
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\n" + "".join(f"{name}\t50\n" for name in IDS))
+    folder = tmp_path / "phenotype"
+    folder.mkdir()
+    (folder / "stai.tsv").write_text("participant_id\ttrait\tage\nsub-03\t31\t51\nsub-01\tn/a\t52\nsub-99\t40\t53\n")
+    (folder / "stai.json").write_text(json.dumps({"MeasurementToolMetadata": {"Description": "x"}, "trait": {"Units": "score"}}))
+    (folder / "visits.tsv").write_text("participant_id\tsession_id\tmood\nsub-01\t1\t2\nsub-01\t2\t3\n")
+    with pytest.warns(ConnectomeWarning, match="visits.tsv lists people more than once, and is left out"):
+        cohort = read_cohort(tmp_path, atlas=ATLAS, measure="streamline_count")
+    assert list(cohort.phenotypes) == ["age", "trait", "stai_age"] and list(cohort.ids) == IDS
+    np.testing.assert_array_equal(cohort.phenotypes["trait"], [np.nan, np.nan, 31, np.nan])
+    assert cohort.described["trait"] == {"Group": "stai", "Units": "score"} and cohort.described["stai_age"]["Group"] == "stai"
+    (folder / "stai.tsv").write_text("participant_id\ttrait\nsub-03\n")
+    with pytest.raises(ConnectomeError, match="stai.tsv line 2 has 1 cells"):
+        read_cohort(tmp_path, atlas=ATLAS, measure="streamline_count")
 
 
 def test_matrices_with_names_around_them_need_no_atlas(tmp_path):

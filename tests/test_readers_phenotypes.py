@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from brains import brain, ukb_zip
 
+from connectome_gnn.atlases.lists import LISTS
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.phenotypes import PhenotypeSchema
 from connectome_gnn.readers import convert_cohort, read_cohort, read_ukb_phenotypes
-from connectome_gnn.readers.known import KNOWN
 from connectome_gnn.readers.ukb_phenotypes import is_ukb_table
 
 ROWS = {
@@ -33,6 +33,7 @@ IDS = ["1000012", "1000023", "1000034", "1000045"]
 STYLES = {
     "showcase": ("eid", lambda field, visit: f"{field}-{visit or 0}.0"),
     "r": ("f.eid", lambda field, visit: f"f.{field}.{visit or 0}.0"),
+    "stata": ("n_eid", lambda field, visit: f"{'s' if field == 54 else 'n'}_{field}_{visit or 0}_0"),
     "rap": ("eid", lambda field, visit: f"p{field}" if visit is None else f"p{field}_i{visit}"),
     "spark": ("participant.eid", lambda field, visit: f"participant.p{field}" if visit is None else f"participant.p{field}_i{visit}"),
 }
@@ -157,7 +158,7 @@ def test_memory_is_that_of_the_table(tmp_path):
 
 
 def test_a_cohort_of_archives_and_a_table_of_everybody(tmp_path):
-    labels = KNOWN["ukb_aparc_tian_s1"]
+    labels = LISTS["ukb_aparc_tian_s1"]
     for eid in IDS[:2]:
         ukb_zip(tmp_path / "bulk", eid, brain(labels, int(eid)))
     path = written(tmp_path / "ukb.csv")

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from connectome_gnn.attribution.arguments import check_model, check_whole
 from connectome_gnn.attribution.explained import STRENGTHS, GlobalStrength
+from connectome_gnn.attribution.options import check_options
 from connectome_gnn.attribution.plan import Plan
 from connectome_gnn.attribution.profiles import MISSING, Missing
 from connectome_gnn.attribution.r2 import attribute_r2
 from connectome_gnn.attribution.result import METHODS, Attribution
 from connectome_gnn.attribution.sampled_scores import attribute_sampled
+from connectome_gnn.attribution.scene import has_gradients
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.columns import listed
 from connectome_gnn.errors import ConnectomeError
@@ -46,7 +49,9 @@ def attribute(
 
     Importance is what a phenotype explains in real people whom the model has not seen; sensitivity is what it moves in the generated
     connectomes. Both are in the rows' ``kind``, and never mixed. Nothing is fitted again: predictions are maps of the phenotypes, and each
-    method is a sum over people of what predictions with some phenotypes unknown explain of each.
+    method is a sum over people of what predictions with some phenotypes unknown explain of each. Single phenotypes explain little, and
+    the noise of held-out people would rank them: their importance is what the model implies of each, corrected by held-out people as far
+    as they can tell phenotypes apart, with what was measured and nothing else beside it (``raw``).
 
     Parameters
     ----------
@@ -82,7 +87,12 @@ def attribute(
     Raises
     ------
     ConnectomeError
-        If the cohort does not fit the model, or a method, table or phenotype is unknown.
+        If the cohort does not fit the model, a method, table or phenotype is unknown, or nothing that was asked for can be had.
+
+    Warns
+    -----
+    ConnectomeWarning
+        Of what was asked for by name and cannot be had, as gradients of a model that has none.
 
     Examples
     --------
@@ -101,9 +111,14 @@ def attribute(
         ("n_samples", n_samples, 1),
         ("seed", seed, 0),
     ):
-        if not isinstance(number, (int, np.integer)) or number < least:
-            raise ConnectomeError(f"expected {name} as a whole number from {least} on, got {number!r}")
-    threads = n_jobs if n_jobs > 0 else os.cpu_count() or 1
+        check_whole(name, number, least)
+    if not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0 or n_jobs < -1:
+        raise ConnectomeError(f"expected n_jobs as a number of threads, or -1 for all cores, got {n_jobs!r}")
+    if not isinstance(score, str) and not callable(score):
+        raise ConnectomeError(
+            f"expected score as 'r2', 'capture', the name of a topology measure or a function, got {type(score).__name__}"
+        )
+    threads = int(n_jobs) if n_jobs > 0 else os.cpu_count() or 1
     plan = Plan(
         methods=_chosen(methods, METHODS, "methods"),
         by=_chosen(by, BY, "by"),
@@ -115,6 +130,21 @@ def attribute(
         seed=int(seed),
         n_jobs=threads,
     )
+    given = {
+        "methods": methods is not METHODS,
+        "missing": missing is not MISSING,
+        "by": by is not BY,
+        "global_strength": global_strength is not STRENGTHS,
+        "phenotypes": chosen is not None,
+    }
+    name = score if isinstance(score, str) else getattr(score, "__name__", "score")
+    check_options(
+        plan,
+        [option for option, is_given in given.items() if is_given],
+        score=name,
+        sampled=score != "r2",
+        has_gradients=has_gradients(model),
+    )
     with threadpool_limits(limits=1, user_api="blas"), progress("Attributing") as advance:
         if score == "r2":
             return attribute_r2(model, cohort, plan, advance)
@@ -122,6 +152,8 @@ def attribute(
 
 
 def _chosen(asked: Iterable[Any], known: Iterable[Any], what: str) -> tuple[Any, ...]:
+    if not isinstance(asked, Iterable):
+        raise ConnectomeError(f"{what}: expected a name or several, got {asked!r}")
     names = (asked,) if isinstance(asked, str) else tuple(asked)
     known = tuple(known)
     unknown = [name for name in names if name not in known]
@@ -133,11 +165,7 @@ def _chosen(asked: Iterable[Any], known: Iterable[Any], what: str) -> tuple[Any,
 
 
 def _check_people(model: ConnectomeModel, cohort: Cohort) -> None:
-    if not isinstance(model, ConnectomeModel):
-        raise ConnectomeError(
-            f"expected a fitted model of connectomes, got {type(model).__name__}; open a folder with ConnectomeGenerator.load"
-        )
-    model._check_fitted()
+    check_model(model)
     if not isinstance(cohort, Cohort):
         raise ConnectomeError(f"expected a Cohort of real people, got {type(cohort).__name__}; open a folder with Cohort.load")
     if cohort.kind == "expected":

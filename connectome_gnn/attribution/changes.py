@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from connectome_gnn.attribution.arguments import check_model
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.columns import level_text, listed
 from connectome_gnn.errors import ConnectomeError, ExtrapolationWarning
@@ -87,7 +88,7 @@ def parse_changes(changes: str | Mapping[str, Any], model: ConnectomeModel) -> t
 
 def phenotype_of(name: str, model: ConnectomeModel) -> Phenotype:
     """A phenotype of the model by name; refuses unknown and constant ones."""
-    model._check_fitted()
+    check_model(model)
     found = next((phenotype for phenotype in model.schema.phenotypes if phenotype.name == name), None)
     if found is None:
         raise ConnectomeError(f"the model knows no phenotype {name!r}; it has {listed(model.schema.names)}")
@@ -136,7 +137,7 @@ def profiles_at(at: pd.DataFrame | Cohort | Mapping[str, Any] | None, model: Con
     ConnectomeError
         If a profile names a phenotype that the model does not know, or a table lacks one.
     """
-    model._check_fitted()
+    check_model(model)
     names = model.schema.names
     if at is None or isinstance(at, Mapping):
         known = {phenotype.name: phenotype for phenotype in model.schema.phenotypes}

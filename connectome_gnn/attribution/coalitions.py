@@ -13,10 +13,25 @@ from numpy.typing import NDArray
 from connectome_gnn.attribution.predictor import Predictor
 from connectome_gnn.attribution.profiles import Missing, Profiles
 
-__all__ = ["MOST_EXACT", "Coalition", "Game", "Sampled", "all_coalitions", "interaction_weights", "sampled_shapley", "shapley_weights"]
+__all__ = [
+    "MOST_EXACT",
+    "TOGETHER_PAIRS",
+    "Coalition",
+    "Game",
+    "Sampled",
+    "all_coalitions",
+    "interaction_weights",
+    "sampled_pairs",
+    "sampled_shapley",
+    "sampled_together",
+    "shapley_weights",
+]
 
 MOST_EXACT = 10
 """Players whose coalitions, 2^G, are all gone through; more are sampled."""
+
+TOGETHER_PAIRS = 8
+"""Pairs of orders where everybody has the same."""
 
 Coalition = frozenset[int]
 
@@ -121,30 +136,30 @@ class Sampled:
 
     Attributes
     ----------
-    gains : (N, G) each player's part in what is explained of each person; rows sum to full less null.
-    variance : (N, G) variance of that mean over the orders drawn; NaN where there was a single pair.
+    gains : (N, G, ...) each player's part in each of a person's gains; summed over players they are full less null.
+    variance : (N, G, ...) variance of that mean over the orders drawn; NaN where there was a single pair.
     """
 
     gains: NDArray[np.float64]
     variance: NDArray[np.float64]
 
 
-def sampled_shapley(
-    game: Game,
-    gain: Callable[[NDArray[np.float32]], NDArray[np.float64]],
-    n_pairs: int,
-    seed: Sequence[int] | int,
-    advance: Callable[..., None] = lambda *_: None,
-) -> Sampled:
-    """Shapley values of missing phenotypes by players joining in random orders, each person in an order of their own, and in its reverse.
+Gain = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+"""What coordinates (N, L) explain of each person, (N, ...)."""
+
+
+def sampled_pairs(
+    game: Game, gain: Gain, n_pairs: int, seed: Sequence[int] | int, advance: Callable[..., None] = lambda *_: None
+) -> Iterator[NDArray[np.float64]]:
+    """Parts (N, G, ...) of players that join in random orders, each person in an order of their own, and in its reverse; pair by pair.
 
     An order and its reverse (Mitchell et al. 2022, J. Mach. Learn. Res. 23:43) take away what is odd in a player's place. That everybody
-    has their own order averages over as many orders as there are people, at the price of one.
+    has their own order averages over as many orders as there are people, at the price of one. Over players parts sum to full less null.
 
     Parameters
     ----------
     game : with unknown phenotypes missing.
-    gain : what coordinates (N, L) explain of each person, (N,).
+    gain : of coordinates.
     n_pairs : pairs of orders a person.
     seed : of the orders.
     """
@@ -155,11 +170,10 @@ def sampled_shapley(
     nothing, everything = gain(game.coordinates(frozenset())), gain(game.full())
     always = game.mask(frozenset())
     generator = np.random.default_rng(seed)
-    total, squares = np.zeros((n, n_players)), np.zeros((n, n_players))
     people = np.arange(n)
     for _ in range(n_pairs):
         order = generator.random((n, n_players)).argsort(1)
-        pair = np.zeros((n, n_players))
+        pair = np.zeros((n, n_players, *nothing.shape[1:]))
         for joining in (order, order[:, ::-1]):
             known = np.broadcast_to(always, (n, len(always))).copy()
             before = nothing
@@ -168,11 +182,57 @@ def sampled_shapley(
                 known |= member[players]
                 last = place == n_players - 1
                 after = everything if last else gain(game.predictor.coordinates(game.profiles.known(known)))
-                pair[people, players] += after - before
+                pair[people, players] += (after - before) / 2
                 before = after
                 advance()
-        total += pair / 2
-        squares += (pair / 2) ** 2
-    mean = total / n_pairs
-    spread = (squares - n_pairs * mean**2) / max(n_pairs - 1, 1) / n_pairs
-    return Sampled(mean, np.maximum(spread, 0) if n_pairs > 1 else np.full_like(mean, np.nan))
+        yield pair
+
+
+def sampled_shapley(game: Game, gain: Gain, n_pairs: int, seed: Sequence[int] | int) -> Sampled:
+    """Shapley values as means of :func:`sampled_pairs`, with their variance."""
+    pairs = np.stack(list(sampled_pairs(game, gain, n_pairs, seed)))
+    variance = pairs.var(0, ddof=1) / n_pairs if n_pairs > 1 else np.full(pairs.shape[1:], np.nan)
+    return Sampled(pairs.mean(0), variance)
+
+
+def sampled_together(
+    value: Callable[[Coalition], NDArray],
+    n_players: int,
+    n_pairs: int,
+    seed: Sequence[int] | int,
+    counted: Callable[[NDArray], float],
+    advance: Callable[..., None] = lambda *_: None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shapley values by players joining in random orders that are the same for everybody, and in their reverses.
+
+    For values that take as long for one person as for everybody of whom the same is known.
+
+    Parameters
+    ----------
+    value : of a coalition, (...).
+    n_players : number of players G.
+    n_pairs : pairs of orders, from 2 on.
+    seed : of the orders.
+    counted : the number, linear in values, whose error is wanted.
+
+    Returns
+    -------
+    values : (G, ...) which sum to the value of everybody less that of nobody.
+    error : (G,) standard error of the number of each, from how far pairs of orders differ.
+    """
+    nothing, everything = value(frozenset()), value(frozenset(range(n_players)))
+    generator = np.random.default_rng(seed)
+    total = np.zeros((n_players, *nothing.shape))
+    numbers = np.zeros((n_pairs, n_players))
+    for pair in numbers:
+        order = generator.permutation(n_players)
+        for joining in (order, order[::-1]):
+            before = nothing
+            for place, player in enumerate(joining):
+                after = everything if place == n_players - 1 else value(frozenset(joining[: place + 1].tolist()))
+                step = (after - before) / 2
+                total[player] += step
+                pair[player] += counted(step)
+                before = after
+                advance()
+    return total / n_pairs, numbers.std(0, ddof=1) / np.sqrt(n_pairs)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.attribution.arguments import check_model, check_share, check_whole
 from connectome_gnn.attribution.changes import counterfactual, parse_changes, profiles_at, understood
+from connectome_gnn.attribution.pooling import directions, pooled
 from connectome_gnn.attribution.refits import Refits, Values
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import Scale, edge_indices, to_matrices
@@ -36,7 +38,8 @@ class EffectMap:
     ----------
     change : (R, R) symmetric, mean over people of the edge after minus before; zero diagonal.
     error : (R, R) standard errors: how far ``change`` would move had other people been in the training cohort. NaN where the model
-        keeps no fits that tell. What shrinkage leaves out on purpose is not in it.
+        keeps no fits that tell. What shrinkage leaves out on purpose is not in it. Few fits' errors are drawn towards those of all edges
+        (:func:`~connectome_gnn.attribution.pooling.pooled`).
     low, high : (R, R) interval.
     regions : indexed by region: hemisphere, network, x, y, z; ``value`` the change of the region's strength (sum over its edges), with
         ``error``, ``low``, ``high``, two-sided ``p`` and ``q`` (false discovery rate over regions).
@@ -45,6 +48,7 @@ class EffectMap:
     n_people : number of people averaged over.
     confidence : of the intervals.
     errors_from : what the errors come from, in words.
+    freedom, region_freedom : degrees of freedom of the errors of edges and of regions; NaN without errors.
     """
 
     change: NDArray[np.float64] = field(repr=False)
@@ -57,6 +61,8 @@ class EffectMap:
     n_people: int
     confidence: float
     errors_from: str
+    freedom: float = np.nan
+    region_freedom: float = np.nan
 
     def summary(self) -> str:
         """The change in two sentences: how many edges move, and which regions most."""
@@ -116,8 +122,10 @@ def effect_map(
     """
     if scale not in ("modelling", "weights"):
         raise ConnectomeError(f"the scale of an effect map is 'modelling' or 'weights', got {scale!r}")
-    if not 0 < confidence < 1:
-        raise ConnectomeError(f"expected a confidence in (0, 1), got {confidence}")
+    check_model(model)
+    check_share("confidence", confidence)
+    check_whole("n_refits", n_refits, 0)
+    check_whole("seed", seed, 0)
     changes = parse_changes(change, model)
     described = "; ".join(map(str, changes))
     tables = counterfactual(changes, profiles_at(at, model))
@@ -137,27 +145,32 @@ def effect_map(
     everybody = np.arange(len(before))
     edges = moved(lambda profiles: model.space.values(model._deviation(profiles)), everybody)
     if refits is None:
-        variance, strength_variance, quantile = np.full(len(edges), np.nan), np.full(len(model.atlas), np.nan), np.nan
+        variance, strength_variance = np.full(len(edges), np.nan), np.full(len(model.atlas), np.nan)
+        freedom = strength_freedom = np.nan
     else:
         some = everybody
         if len(some) > ERROR_PEOPLE:
             some = np.sort(generator_for(seed, "people of errors").choice(len(some), ERROR_PEOPLE, replace=False))
         answers = [[moved(values, some) for values in fits] for fits in refits.sets]
-        variance = refits.variance(answers)
-        strength_variance = refits.variance([[_strengths(answer, model.atlas) for answer in fits] for fits in answers])
-        quantile = float(stats.t.ppf((1 + confidence) / 2, refits.freedom))
+        unit = _units(model, scale)
+        variance, freedom = _errors(refits, answers, unit)
+        strengths = [[_strengths(answer, model.atlas) for answer in fits] for fits in answers]
+        strength_variance, strength_freedom = _errors(refits, strengths, np.sqrt(_strengths(unit**2, model.atlas)))
     error, strength_error = np.sqrt(variance), np.sqrt(strength_variance)
+    quantile = float(stats.t.ppf((1 + confidence) / 2, freedom))
     return EffectMap(
         change=to_matrices(edges),
         error=to_matrices(error),
         low=to_matrices(edges - quantile * error),
         high=to_matrices(edges + quantile * error),
-        regions=_regions(model.atlas, _strengths(edges, model.atlas), strength_error, quantile, refits),
+        regions=_regions(model.atlas, _strengths(edges, model.atlas), strength_error, strength_freedom, confidence),
         described=described,
         scale=scale,
         n_people=len(before),
         confidence=confidence,
         errors_from="no errors: the model keeps no refits" if refits is None else refits.label,
+        freedom=freedom,
+        region_freedom=strength_freedom,
     )
 
 
@@ -167,8 +180,23 @@ def _strengths(edges: NDArray[np.float64], atlas: Atlas) -> NDArray[np.float64]:
     return np.bincount(np.concatenate([rows, columns]), np.tile(edges, 2), len(atlas)).astype(np.float64)
 
 
-def _regions(atlas: Atlas, value: NDArray[np.float64], error: NDArray[np.float64], quantile: float, refits: Refits | None) -> pd.DataFrame:
+def _units(model: ConnectomeModel, scale: str) -> NDArray[np.float64]:
+    """What edges (E,) are measured in: a training standard deviation, in weights what it is there around the mean."""
+    if scale == "modelling":
+        return model.space.std.astype(np.float64)
+    back = Scale(model.signed)
+    above, below = (back.inverse(model.space.mean + sign * model.space.std) for sign in (1, -1))
+    return (above - below).astype(np.float64) / 2
+
+
+def _errors(refits: Refits, answers: list[list[NDArray[np.float64]]], unit: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Variances of answers and their degrees of freedom, few fits making up for it by the many numbers that they answer."""
+    return pooled(refits.variance(answers), unit, refits.freedom, directions(answers, unit))
+
+
+def _regions(atlas: Atlas, value: NDArray[np.float64], error: NDArray[np.float64], freedom: float, confidence: float) -> pd.DataFrame:
+    quantile = stats.t.ppf((1 + confidence) / 2, freedom)
     t = np.divide(np.abs(value), error, out=np.full(len(value), np.nan), where=error > 0)
-    p = np.full(len(value), np.nan) if refits is None else 2 * stats.t.sf(t, refits.freedom)
+    p = 2 * stats.t.sf(t, freedom)
     found = {"value": value, "error": error, "low": value - quantile * error, "high": value + quantile * error}
     return atlas.to_frame().rename(columns={"label": "region"}).set_index("region").assign(**found, p=p, q=benjamini_hochberg(p))

@@ -100,6 +100,13 @@ class Observed:
         c = coordinates.astype(np.float64)
         return 2 * np.einsum("nl,nl->n", self.along, c) - np.einsum("nl,nl->n", c @ self.gram, c)
 
+    def gains(self, coordinates: NDArray[np.float32], full: NDArray[np.float32]) -> NDArray[np.float64]:
+        """:meth:`gain`, and what it would be were people what predictions with coordinates ``full`` (N, L) say of them, (N, 2)."""
+        c = coordinates.astype(np.float64)
+        turned = c @ self.gram
+        own = np.einsum("nl,nl->n", turned, c)
+        return np.stack([2 * np.einsum("nl,nl->n", some, other) - own for some, other in ((self.along, c), (full, turned))], 1)
+
     def region_gain(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
         """The same over each region's edges, (N, R)."""
         gain = np.einsum("nrl,nl->nr", self.region_along, 2 * coordinates, optimize=False)

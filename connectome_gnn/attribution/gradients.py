@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.attribution.arguments import check_atlas, check_whole
 from connectome_gnn.attribution.mean_path import MeanPath
 from connectome_gnn.columns import listed
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
@@ -73,6 +74,7 @@ def region_strength(atlas: Atlas, region: str) -> Measure:
     ConnectomeError
         If the atlas has no such region.
     """
+    check_atlas(atlas)
     if region not in atlas.labels:
         raise ConnectomeError(f"atlas {atlas.name!r} has no region {region!r}; it has {listed(atlas.labels, 5)}")
     place = atlas.labels.index(region)
@@ -87,6 +89,7 @@ def mean_weight(atlas: Atlas, network: str, other: str | None = None) -> Measure
     ConnectomeError
         If the atlas has no such system, or no edge lies there.
     """
+    check_atlas(atlas)
     names = np.array(atlas.network)
     masks = []
     for name in (network, network if other is None else other):
@@ -144,8 +147,9 @@ def integrated_gradients(
     """
     path = MeanPath(model)
     chosen = _engine(engine)
-    if not isinstance(n_steps, (int, np.integer)) or n_steps < 1:
-        raise ConnectomeError(f"expected n_steps as a whole number from 1 on, got {n_steps!r}")
+    check_whole("n_steps", n_steps, 1)
+    if not callable(measure):
+        raise ConnectomeError(f"expected a measure as a function of connectomes, as region_strength makes them, got {measure!r}")
     encoded, people = encoded_profiles(model, phenotypes)
     presence = Presence(path, model, encoded, baseline)
     attributions = _by_captum(presence, measure, n_steps) if chosen == "captum" else _by_quadrature(presence, measure, n_steps)

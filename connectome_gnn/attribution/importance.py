@@ -30,12 +30,16 @@ class Parts:
     ----------
     player : number of the player.
     everything : (N,) over all edges.
+    implied : (N,) what ``everything`` would be were people what the whole model says of them; for importance.
     regions : (N, R) float32 over each region's edges; R = 0 without regions.
+    error : standard error of the sum of ``everything`` by sampling; NaN where nothing was sampled.
     """
 
     player: int
     everything: NDArray[np.float64]
+    implied: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     regions: NDArray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    error: float = np.nan
 
 
 def contributions(game: Game, seen: Observed, *, regions: bool) -> Iterator[Parts]:
@@ -44,21 +48,19 @@ def contributions(game: Game, seen: Observed, *, regions: bool) -> Iterator[Part
     whole, parts = seen.gain(full), seen.region_gain(full) if regions else None
     for player in range(len(game)):
         without = game.without(player)
-        if parts is None:
-            yield Parts(player, whole - seen.gain(without))
-        else:
-            yield Parts(player, whole - seen.gain(without), parts - seen.region_gain(without))
+        lost, implied = whole - seen.gain(without), seen.squares(full - without)
+        yield Parts(player, lost, implied) if parts is None else Parts(player, lost, implied, parts - seen.region_gain(without))
 
 
 def exact_shapley(game: Game, seen: Observed, *, regions: bool, advance: Callable[..., None] = lambda *_: None) -> Iterator[Parts]:
     """Exact Shapley values: all 2^G coalitions, each predicted once."""
     n, n_players = len(game.profiles), len(game)
-    everything = np.zeros((n_players, n))
+    everything, full = np.zeros((n_players, n, 2)), game.full()
     by_region = np.zeros((n_players, n, seen.region_along.shape[1] if regions else 0), np.float32)
     for coalition in game.coalitions():
         coordinates = game.coordinates(coalition)
         weights = shapley_weights(n_players, coalition)
-        everything += weights[:, None] * seen.gain(coordinates)
+        everything += weights[:, None, None] * seen.gains(coordinates, full)
         if regions:
             gain = seen.region_gain(coordinates)
             for player, weight in enumerate(weights):
@@ -67,7 +69,7 @@ def exact_shapley(game: Game, seen: Observed, *, regions: bool, advance: Callabl
     for player, numbers in enumerate(game.players.values()):
         if game.profiles.constant[list(numbers)].all():  # nothing changes with it but how sums are rounded
             everything[player], by_region[player] = 0, 0
-        yield Parts(player, everything[player], by_region[player])
+        yield Parts(player, everything[player, :, 0], everything[player, :, 1], by_region[player])
 
 
 def interactions(game: Game, seen: Observed) -> NDArray[np.float64]:
@@ -85,7 +87,7 @@ def sensitivities(game: Game, seen: Observed, *, regions: bool) -> Iterator[Part
     for player in range(len(game)):
         moved = full - game.without(player)
         moved = moved - moved.mean(0)
-        yield Parts(player, seen.squares(moved), seen.region_squares(moved) if regions else np.empty((len(full), 0), np.float32))
+        yield Parts(player, seen.squares(moved), regions=seen.region_squares(moved) if regions else np.empty((len(full), 0), np.float32))
 
 
 def permutation_importances(game: Game, seen: Observed, *, regions: bool, seed: list[int], n_permuted: int = PERMUTED) -> Iterator[Parts]:
@@ -98,7 +100,8 @@ def permutation_importances(game: Game, seen: Observed, *, regions: bool, seed: 
     full = game.full()
 
     def gains(coordinates: NDArray[np.float32]) -> list[NDArray]:
-        return [seen.gain(coordinates), seen.region_gain(coordinates) if regions else np.empty((len(full), 0), np.float32)]
+        by_region = seen.region_gain(coordinates) if regions else np.empty((len(full), 0), np.float32)
+        return [seen.gains(coordinates, full), by_region]
 
     whole = gains(full)
     for player, numbers in enumerate(game.players.values()):
@@ -110,7 +113,8 @@ def permutation_importances(game: Game, seen: Observed, *, regions: bool, seed: 
             found = gains(game.predictor.coordinates(swapped(game.profiles, numbers, order)))
             for total, before, after in zip(lost, whole, found, strict=True):
                 total += _hosts_and_donors(before - after, order)
-        yield Parts(player, lost[0] / n_permuted, lost[1] / np.float32(n_permuted))
+        measured, implied = (lost[0] / n_permuted).T
+        yield Parts(player, measured, implied, lost[1] / np.float32(n_permuted))
 
 
 def _hosts_and_donors(lost: NDArray, order: NDArray[np.intp]) -> NDArray:

@@ -10,7 +10,7 @@ from scipy.stats import norm, t
 
 from connectome_gnn.evaluation.resampling import resamples
 
-__all__ = ["Bootstrap", "Ratio"]
+__all__ = ["LEVEL", "Bootstrap", "Ratio", "percentiles"]
 
 LEVEL = 0.95
 
@@ -78,7 +78,7 @@ class Bootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.where(total > 0, above.sum(0) / total, np.nan)
             draws = (self.weights @ above.astype(np.float32)) / (self.weights @ below.astype(np.float32))
-        low, high = self._interval(value, draws, above - value * below)
+        low, high = self.interval(value, draws, above - value * below)
         return Ratio(value, low, high, draws)
 
     def quotient(self, above: Ratio, below: Ratio) -> Ratio:
@@ -88,9 +88,10 @@ class Bootstrap:
             draws = np.where(below.draws > 0, above.draws / below.draws, np.nan)
         return Ratio(value, *percentiles(draws), draws)
 
-    def _interval(
+    def interval(
         self, value: NDArray[np.float64], draws: NDArray[np.float32], influence: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Ends (T,) of the interval, as in :meth:`ratio`, of values (T,) with resamples (B, T) and influences of units (U, T)."""
         n_draws, n_targets = draws.shape
         nothing = np.full(n_targets, np.nan)
         if n_draws < 2 or self.n_units < 2:

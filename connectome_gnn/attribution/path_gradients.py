@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from connectome_gnn.attribution.explained import Observed
 from connectome_gnn.attribution.gradients import quadrature
@@ -23,11 +24,12 @@ PEOPLE_AT_ONCE = 1024
 
 
 def path_gradients(model: ConnectomeGenerator, encoded: Encoded, seen: Observed, predictor: Predictor) -> NDArray[np.float64]:
-    """Each phenotype's part in what is explained of each person, (N, P), as all of them come in together, from missing to known.
+    """Each phenotype's part in what is explained of each person, as all of them come in together, from missing to known, (N, P, 2).
 
     Integrated gradients (Sundararajan, Taly & Yan 2017) of ``2 x.d - d.d`` along the presence of all phenotypes, from 0 to 1, by
     Gauss-Legendre quadrature: Aumann & Shapley's (1974) value of the same game whose Shapley values are taken elsewhere. Rows sum to what
-    is explained with everything known less what is explained with everything missing.
+    is explained with everything known less what is explained with everything missing. The second of each pair of numbers is what the
+    first would be were people what the whole model says of them.
     """
     path = MeanPath(model, torch.float32)
     turn = path.basis @ torch.from_numpy(predictor.basis).T
@@ -35,15 +37,22 @@ def path_gradients(model: ConnectomeGenerator, encoded: Encoded, seen: Observed,
     along, gram = torch.from_numpy(seen.along.astype(np.float32)), torch.from_numpy(seen.gram.astype(np.float32))
     values, missing = path.tensors(encoded)
     nodes, weights = quadrature(STEPS)
-    found = np.zeros(encoded.missing.shape)
+    found = np.zeros((*encoded.missing.shape, 2))
     varies = torch.tensor([not phenotype.constant for phenotype in model.schema.phenotypes])
+
+    def coordinates(presence: Tensor, rows: slice) -> Tensor:
+        known = path.design(values[rows] * presence[:, path.owner]) @ maps
+        added = path.components(values[rows], missing[rows], presence)
+        return known if added is None else known + added @ turn[: added.shape[1]]
+
     for rows in slices(len(found), PEOPLE_AT_ONCE):
+        with torch.no_grad():
+            full = coordinates(torch.ones(missing[rows].shape, dtype=path.dtype), rows)
         for node, weight in zip(nodes, weights, strict=True):
             presence = torch.where(varies, torch.full(missing[rows].shape, node, dtype=path.dtype), 1).requires_grad_()
-            coordinates = path.design(values[rows] * presence[:, path.owner]) @ maps
-            added = path.components(values[rows], missing[rows], presence)
-            if added is not None:
-                coordinates = coordinates + added @ turn[: added.shape[1]]
-            gain = 2 * (along[rows] * coordinates).sum() - ((coordinates @ gram) * coordinates).sum()
-            found[rows] += weight * (torch.autograd.grad(gain, presence)[0] * varies).numpy()
+            there = coordinates(presence, rows)
+            turned = there.detach() @ gram
+            for kind, people in enumerate((along[rows], full @ gram)):
+                slope = torch.autograd.grad(there, presence, 2 * (people - turned), retain_graph=kind == 0)[0]
+                found[rows, :, kind] += weight * (slope * varies).numpy()
     return found

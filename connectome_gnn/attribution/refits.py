@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from connectome_gnn.attribution.arguments import check_whole
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError, PhenotypeWarning
 from connectome_gnn.generation.closed_form import FoldModel
 from connectome_gnn.generation.generator import ConnectomeGenerator
-from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.model import MIN_PEOPLE, ConnectomeModel
 from connectome_gnn.progress import progress
 
 __all__ = ["Refits", "Values"]
+
+MOST_DRAWS = 100
+"""Resamples that are drawn for one that can be fitted."""
 
 Values = Callable[[pd.DataFrame], NDArray[np.float32]]
 """Modelling-scale values (n, E) of profiles that a model understood."""
@@ -66,7 +70,8 @@ class Refits:
         Raises
         ------
         ConnectomeError
-            If the model is no generator, ``n`` is below 2, or the cohort has not the atlas that the model was fitted on.
+            If the model is no generator, ``n`` is below 2, the cohort has not the atlas that the model was fitted on, or resamples of it
+            hardly ever hold 20 people and every level of every phenotype, which each of them must.
         """
         if not isinstance(model, ConnectomeGenerator) or model.privacy is not None or model.transfer is not None:
             raise ConnectomeError(
@@ -75,15 +80,13 @@ class Refits:
             )
         if not isinstance(training, Cohort) or training.atlas != model.atlas:
             raise ConnectomeError("refits need the cohort that the model was fitted on; give it as training=")
-        if n < 2:
-            raise ConnectomeError(f"expected n_refits from 2 on, got {n}")
+        check_whole("n_refits", n, 2)
         units = pd.factorize(training.units())[0]
         generator = np.random.default_rng(seed)
         fits = []
         with progress("Refitting", total=n) as advance:
             for _ in range(n):
-                drawn = np.bincount(generator.integers(units.max() + 1, size=units.max() + 1), minlength=units.max() + 1)
-                rows = np.repeat(np.arange(len(units)), drawn[units])
+                rows = _resample(model, training, units, generator)
                 other = ConnectomeGenerator(model.seed, messages=model.messages, network=None, n_components=model.n_components)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", PhenotypeWarning)  # a rare level may be in no resample
@@ -98,6 +101,34 @@ class Refits:
             stacked = np.stack(list(some))
             total += factor * ((stacked - stacked.mean(0)) ** 2).sum(0)
         return total
+
+
+def _resample(model: ConnectomeModel, training: Cohort, units: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:
+    """Rows of a resample of units that holds enough people, and every level that the training people have, drawn again until it does."""
+    n_units = int(units.max()) + 1
+    levels = {p.name: training.phenotypes[p.name] for p in model.schema.phenotypes if p.kind != "continuous"}
+    people = pd.factorize(training.ids)[0]
+    lacking: dict[str, int] = {}
+    for _ in range(MOST_DRAWS):
+        drawn = np.bincount(generator.integers(n_units, size=n_units), minlength=n_units)
+        inside = drawn[units] > 0
+        short = [f"level {gone[0]!r} of {name!r}" for name, values in levels.items() if (gone := _lost(values, inside))]
+        if len(np.unique(people[inside])) < MIN_PEOPLE:
+            short.append(f"at least {MIN_PEOPLE} people")
+        if not short:
+            return np.repeat(np.arange(len(units)), drawn[units])
+        for what in short:
+            lacking[what] = lacking.get(what, 0) + 1
+    what = max(lacking, key=lambda name: lacking[name])
+    raise ConnectomeError(
+        f"{lacking[what]} of {MOST_DRAWS} resamples of the {len(np.unique(people))} training people lack {what}, without which the model "
+        "cannot be refitted; leave n_refits out, or merge rare levels"
+    )
+
+
+def _lost(values: pd.Series, inside: NDArray[np.bool_]) -> list[str]:
+    """Levels that nobody of a resample has."""
+    return sorted(set(values.dropna().astype(str)) - set(values[inside].dropna().astype(str)))
 
 
 def _values_of(model: ConnectomeModel) -> Values:

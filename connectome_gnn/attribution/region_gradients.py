@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.attribution.arguments import check_share, check_whole
 from connectome_gnn.attribution.gradients import Baseline, Presence, encoded_profiles, quadrature
 from connectome_gnn.attribution.mean_path import MeanPath, to_square
+from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.evaluation.resampling import generator_for, resamples
 from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.phenotypes import PhenotypeSchema
 from connectome_gnn.progress import progress
 from connectome_gnn.slices import slices
+from connectome_gnn.splits import units_of
 
 __all__ = ["RegionGradients", "regional_gradients"]
 
@@ -121,7 +124,7 @@ class RegionGradients:
 
 def regional_gradients(
     model: ConnectomeGenerator,
-    phenotypes: pd.DataFrame,
+    phenotypes: pd.DataFrame | Cohort,
     *,
     baseline: Baseline = "missing",
     most_people: int = 256,
@@ -138,7 +141,8 @@ def regional_gradients(
     Parameters
     ----------
     model : a fitted generator.
-    phenotypes : profiles, as for ``model.expected``.
+    phenotypes : profiles, as for ``model.expected``; or a cohort's. The rows of a person, and the people of a ``family_id`` where there is
+        such a column, are resampled together.
     baseline : as for :func:`~connectome_gnn.attribution.gradients.integrated_gradients`.
     most_people : at most this many people are looked at, drawn at random.
     n_steps : points of the quadrature along the way from the baseline to a person.
@@ -155,10 +159,14 @@ def regional_gradients(
     ConnectomeError
         If the model is no fitted ConnectomeGenerator, or the profiles cannot be used.
     """
-    if most_people < 1 or n_steps < 1 or not 0 < confidence < 1:
-        raise ConnectomeError(
-            f"expected most_people and n_steps from 1 on and a confidence in (0, 1), got {most_people}, {n_steps} and {confidence}"
-        )
+    for name, number, least in (("most_people", most_people, 1), ("n_steps", n_steps, 1), ("n_bootstrap", n_bootstrap, 0)):
+        check_whole(name, number, least)
+    check_share("confidence", confidence)
+    phenotypes = phenotypes.phenotypes if isinstance(phenotypes, Cohort) else phenotypes
+    if not isinstance(phenotypes, pd.DataFrame):
+        raise ConnectomeError(f"expected profiles as a table, one row a person, or a cohort, got {type(phenotypes).__name__}")
+    if not len(phenotypes):
+        raise ConnectomeError("expected profiles of at least one person, got none")
     path = MeanPath(model, torch.float32)
     if len(phenotypes) > most_people:
         chosen = np.sort(generator_for(seed, "people of gradients").choice(len(phenotypes), most_people, replace=False))
@@ -182,7 +190,8 @@ def regional_gradients(
     wanted = strengths[0] - strengths[1]
     scale = np.abs(wanted).sum(1).mean()
     missed = np.abs(values.sum(1, dtype=np.float64) - wanted).sum(1)
-    draws = resamples(np.arange(n), n_bootstrap, seed) if n > 1 else np.ones((1, n), np.float32)
+    units = units_of(people, phenotypes.get("family_id"))
+    draws = resamples(units, n_bootstrap, seed) if units.max() > 0 else np.ones((1, n), np.float32)
     residual = missed / scale if scale > 0 else np.zeros(n)
     return RegionGradients(values, encoded.values, residual, people, model.schema, model.atlas, draws, confidence)
 

@@ -55,8 +55,12 @@ class Attribution:
 
     Attributes
     ----------
-    groups : group, method, missing, value, low, high, p, q, kind, and share: of full less null, with share_low and share_high.
-    phenotypes : the same a phenotype, with its group; ``error`` is the standard error of sampled Shapley values.
+    groups : group, method, missing, value, low, high, p, q, kind, and share: of full less null, with share_low and share_high;
+        ``error`` is the standard error of sampled Shapley values.
+    phenotypes : the same a phenotype, with its group. Of importance, ``value`` is what the model implies of the phenotype, corrected by
+        held-out people as far as they can tell (:func:`~connectome_gnn.attribution.shrinkage.estimated`), with the interval of that
+        estimate; ``raw``, raw_low, raw_high are what was measured on them and nothing else, as in ``groups``. Shapley values of both kinds
+        sum to full less null. p and q test what was measured.
     regions : indexed by region; of (a group, or ``all``), method, missing, global_strength, hemisphere, network, x, y, z, value, low, high,
         p, q. NaN where a region has no modelled edge.
     networks : the same by network: the mean over its regions' edges.
@@ -191,10 +195,9 @@ class Attribution:
                 whole = way
                 if missing == "conditional":
                     whole = self._level("full") - self._level("null, conditional")
-                if method == "shapley":
-                    checks.append(
-                        (f"Shapley values of {name} ({missing}) sum to full less null", abs(rows["value"].sum() - whole), SUM_ERROR)
-                    )
+                for column in ("value", "raw") if method == "shapley" and "raw" in rows else ("value",) * (method == "shapley"):
+                    what = f"{'raw ' * (column == 'raw')}Shapley values of {name} ({missing}) sum to full less null"
+                    checks.append((what, abs(rows[column].sum() - whole), SUM_ERROR))
                 if method == "gradient":
                     gap = abs(rows["value"].sum() - whole) / max(abs(whole), 1e-4)
                     checks.append((f"integrated gradients of {name} sum to full less null, as a share of it", gap, RESIDUAL))

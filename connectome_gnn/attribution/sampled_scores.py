@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from connectome_gnn.attribution.coalitions import MOST_EXACT, Coalition, all_coalitions, shapley_weights
+from connectome_gnn.attribution.arguments import numbers
+from connectome_gnn.attribution.coalitions import MOST_EXACT, TOGETHER_PAIRS, Coalition, all_coalitions, sampled_together, shapley_weights
 from connectome_gnn.attribution.intervals import Ratio, percentiles
+from connectome_gnn.attribution.options import OF_SAMPLES
 from connectome_gnn.attribution.plan import Plan
 from connectome_gnn.attribution.result import Attribution
 from connectome_gnn.attribution.tables import Rows, empty_table
@@ -28,7 +30,6 @@ __all__ = ["attribute_sampled"]
 
 PEOPLE_AT_ONCE = 128
 COLUMNS_AT_ONCE = 2048
-SAMPLED_METHODS = ("contribution", "shapley")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class _Samples:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConnectomeWarning)
             generated = self.model.sample(table, n=self.n_samples, seed=self.plan.seed)
-        values = np.asarray(score(generated, self.cohort), np.float64)
+        values = numbers(score(generated, self.cohort), "what a score of one's own returns")
         if values.shape != (self.cohort.n_people,):
             raise ConnectomeError(
                 f"a score of one's own returns one number a person, ({self.cohort.n_people},), got an array of shape {values.shape}"
@@ -116,11 +117,7 @@ def attribute_sampled(
     name = getattr(score, "__name__", "score") if callable(score) else score
     if not callable(score) and score != "capture":
         chosen_measures([score], cohort)
-    if "reference" not in plan.missing:
-        raise ConnectomeError(f"scores of samples know unknown phenotypes as missing only; ask for {name} with missing='reference'")
-    methods = [method for method in SAMPLED_METHODS if method in plan.methods]
-    if not methods:
-        raise ConnectomeError(f"score {name} is attributed by contribution and shapley; it has no {', '.join(plan.methods)}")
+    methods = [method for method in OF_SAMPLES if method in plan.methods]
     units = units_of_rows(cohort, np.arange(cohort.n_people))
     weights = resamples(units, plan.n_bootstrap, plan.seed)
     samples = _Samples(model, cohort, score, n_samples, plan, weights)
@@ -142,16 +139,21 @@ def attribute_sampled(
     by_method: dict[str, Mapping[str, NDArray[np.float64]]] = {}
     if "contribution" in methods:
         by_method["contribution"] = {group: full - value(everybody - {number}) for number, group in enumerate(groups)}
-    if "shapley" in methods and len(groups) <= MOST_EXACT:
+    error = np.full(len(groups), np.nan)
+    if "shapley" in methods and len(groups) > MOST_EXACT:
+        total, error = sampled_together(value, len(groups), TOGETHER_PAIRS, [plan.seed, 2], lambda step: float(step[0]))
+        by_method["shapley"] = dict(zip(groups, total, strict=True))
+        notes.append(f"Shapley values of more than {MOST_EXACT} groups are sampled, with their standard error in column error")
+    elif "shapley" in methods:
         total = np.zeros((len(groups), len(full)))
         for coalition in all_coalitions(len(groups)):
             total += shapley_weights(len(groups), coalition)[:, None] * value(coalition)
         by_method["shapley"] = dict(zip(groups, total, strict=True))
     for method, values in by_method.items():
-        for group, drawn in values.items():
-            rows.add(
-                {"group": group, "method": method, "missing": "reference"}, _ratio(drawn), np.array([np.nan]), _share(drawn, full - null)
-            )
+        for number, (group, drawn) in enumerate(values.items()):
+            keys = {"group": group, "method": method, "missing": "reference"}
+            of_sampling = error[number] if method == "shapley" else np.nan
+            rows.add(keys, _ratio(drawn), np.array([np.nan]), _share(drawn, full - null), error=of_sampling)
             draws[group, method, "reference"] = drawn.astype(np.float32)
     phenotypes = Rows()
     if "contribution" in methods and len(plan.phenotypes) < len(model.schema.names):
@@ -159,7 +161,9 @@ def attribute_sampled(
         for phenotype in plan.phenotypes:
             drawn = full - samples.value([phenotype], real)
             keys = {"phenotype": phenotype, "group": group_of[phenotype], "method": "contribution", "missing": "reference"}
-            phenotypes.add(keys, _ratio(drawn), np.array([np.nan]), _share(drawn, full - null))
+            ratio = _ratio(drawn)
+            raw = dict(zip(("raw", "raw_low", "raw_high"), (float(end[0]) for end in (ratio.value, ratio.low, ratio.high)), strict=True))
+            phenotypes.add(keys, ratio, np.array([np.nan]), _share(drawn, full - null), **raw)
             advance()
     elif "phenotype" in plan.by:
         notes.append(f"{name} of single phenotypes is computed for those named in phenotypes: each takes samples of everybody")

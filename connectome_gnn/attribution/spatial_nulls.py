@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.attribution.arguments import check_atlas, check_whole, numbers
 from connectome_gnn.columns import listed
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.progress import progress
@@ -45,6 +46,7 @@ def region_map(values: ArrayLike | pd.Series, atlas: Atlas, name: str = "the map
     ConnectomeError
         If a region is missing, unknown, or has no finite value; if there are fewer than 10 regions, or all have one value.
     """
+    check_atlas(atlas)
     if isinstance(values, pd.Series) and not isinstance(values.index, pd.RangeIndex):
         labels = values.index.astype(str)
         absent = [label for label in atlas.labels if label not in set(labels)]
@@ -53,19 +55,19 @@ def region_map(values: ArrayLike | pd.Series, atlas: Atlas, name: str = "the map
             what = f"lacks {listed(absent, 3)}" if absent else f"has {listed(extra or labels[labels.duplicated()], 3)} too"
             raise ConnectomeError(f"{name} is indexed by region and {what}; expected each of the atlas's {len(atlas)} regions once")
         values = values.set_axis(labels).loc[list(atlas.labels)]
-    numbers = np.asarray(values, np.float64)
-    if numbers.shape != (len(atlas),):
-        raise ConnectomeError(f"expected {name} as one number for each of the atlas's {len(atlas)} regions, got shape {numbers.shape}")
+    found = numbers(values, name)
+    if found.shape != (len(atlas),):
+        raise ConnectomeError(f"expected {name} as one number for each of the atlas's {len(atlas)} regions, got shape {found.shape}")
     if len(atlas) < FEWEST_REGIONS:
         raise ConnectomeError(f"{name} has {len(atlas)} regions; a spatial null needs at least {FEWEST_REGIONS}")
-    undefined = [label for label, known in zip(atlas.labels, np.isfinite(numbers), strict=True) if not known]
+    undefined = [label for label, known in zip(atlas.labels, np.isfinite(found), strict=True) if not known]
     if undefined:
         raise ConnectomeError(
             f"{name} has no finite value in {listed(undefined, 3)}; give every region a value, or an atlas of the regions that have one"
         )
-    if np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
+    if np.ptp(found) <= 1e-12 * np.abs(found).max():
         raise ConnectomeError(f"{name} has the same value in every region; there is nothing to compare")
-    return numbers
+    return found
 
 
 def null_maps(
@@ -89,8 +91,7 @@ def null_maps(
     """
     if null not in ("spin", "variogram"):
         raise ConnectomeError(f"a spatial null is 'spin' or 'variogram', got {null!r}")
-    if not isinstance(n, (int, np.integer)) or n < 1:
-        raise ConnectomeError(f"expected n, the number of null maps, as a whole number from 1 on, got {n!r}")
+    check_whole("n, the number of null maps,", n, 1)
     if not atlas.has_coordinates:
         unknown = [atlas.labels[row] for row in np.flatnonzero(~np.isfinite(atlas.xyz).all(1))]
         raise ConnectomeError(
@@ -137,6 +138,8 @@ def spin_orders(atlas: Atlas, n: int = 1000, *, seed: int = 0, assignment: Assig
     ----------
     Alexander-Bloch et al. 2018, NeuroImage 178:540; Vasa et al. 2018, Cereb. Cortex 28:281; Markello & Misic 2021, NeuroImage 236:118052.
     """
+    check_atlas(atlas)
+    check_whole("n, the number of rotations,", n, 1)
     if assignment not in ("optimal", "nearest"):
         raise ConnectomeError(f"assignment of rotated regions is 'optimal' or 'nearest', got {assignment!r}")
     sides = np.array(atlas.hemisphere)
@@ -203,8 +206,21 @@ def variogram_surrogates(
     ----------
     Burt et al. 2020, NeuroImage 220:117038, section 2.2; Viladomat et al. 2014, Biometrics 70:409.
     """
-    given = np.asarray(values, np.float64)
-    kinds = np.asarray(distances, np.float64).reshape(-1, len(given), len(given))
+    given, kinds = numbers(values, "the map"), numbers(distances, "distances")
+    check_whole("n, the number of maps,", n, 1)
+    size = (given.size, given.size)
+    if (
+        given.ndim != 1
+        or kinds.ndim not in (2, 3)
+        or kinds.shape[-2:] != size
+        or not np.isfinite(given).all()
+        or not np.isfinite(kinds).all()
+    ):
+        raise ConnectomeError(
+            f"expected a map (R,) and distances (R, R) or several of them, all finite, got shapes {given.shape} and {kinds.shape}"
+            f"{'' if np.isfinite(given).all() and np.isfinite(kinds).all() else ' with values that are not'}"
+        )
+    kinds = kinds.reshape(-1, *size)
     generator = np.random.default_rng(seed)
     pairs = [_Pairs.of(apart) for apart in kinds]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,8 @@ def enrichment(
         As for :func:`~connectome_gnn.attribution.map_comparison.compare_maps`; if there are fewer than two systems.
     """
     given = region_map(values, atlas)
+    if systems is not None and (isinstance(systems, str) or not isinstance(systems, Iterable)):
+        raise ConnectomeError(f"expected systems as a name for each of {len(given)} regions, got {systems!r}")
     names = np.array(atlas.network if systems is None else [str(name) for name in systems])
     if names.shape != given.shape:
         raise ConnectomeError(f"expected a system for each of {len(given)} regions, got {len(names)}")

@@ -15,10 +15,11 @@ __all__ = ["COLUMNS", "Rows", "empty_table"]
 
 NUMBERS = ["value", "low", "high", "p", "q"]
 SHARES = ["share", "share_low", "share_high"]
+RAW = ["raw", "raw_low", "raw_high"]
 MAP = ["of", "method", "missing", "global_strength"]
 COLUMNS = {
-    "groups": ["group", "method", "missing", *NUMBERS, "kind", *SHARES],
-    "phenotypes": ["phenotype", "group", "method", "missing", *NUMBERS, "kind", *SHARES, "error"],
+    "groups": ["group", "method", "missing", *NUMBERS, "kind", *SHARES, "error"],
+    "phenotypes": ["phenotype", "group", "method", "missing", *NUMBERS, "kind", *SHARES, "error", *RAW],
     "regions": ["region", *MAP, "hemisphere", "network", "x", "y", "z", *NUMBERS],
     "networks": ["network", *MAP, *NUMBERS],
     "interactions": ["group", "other_group", "missing", "value", "low", "high"],

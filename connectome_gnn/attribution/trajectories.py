@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from connectome_gnn import topology
+from connectome_gnn.attribution.arguments import check_model, check_share, check_whole
 from connectome_gnn.attribution.changes import known_value, phenotype_of, profiles_at, understood
 from connectome_gnn.attribution.refits import Refits, Values
 from connectome_gnn.cohort import Cohort
@@ -75,8 +76,14 @@ def trajectory(
     ExtrapolationWarning
         Where profiles lie outside what training people looked like, with the phenotypes' names and ranges.
     """
-    if not 0 < confidence < 1 or most_people < 1:
-        raise ConnectomeError(f"expected a confidence in (0, 1) and most_people from 1 on, got {confidence} and {most_people}")
+    check_model(model)
+    check_share("confidence", confidence)
+    for name, number, least in (("most_people", most_people, 1), ("n_refits", n_refits, 0), ("seed", seed, 0)):
+        check_whole(name, number, least)
+    if not isinstance(measure, str):
+        raise ConnectomeError(f"expected a measure by its name, got {measure!r}")
+    if values is not None and (isinstance(values, str) or not isinstance(values, Iterable)):
+        raise ConnectomeError(f"expected values of {phenotype!r} as a list, got {values!r}")
     along = phenotype_of(phenotype, model)
     across = None if by is None else phenotype_of(by, model)
     if across is not None and (across.kind == "continuous" or across.name == along.name):

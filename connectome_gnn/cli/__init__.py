@@ -13,13 +13,17 @@ import typer
 
 from connectome_gnn.cli.attribution import attribute
 from connectome_gnn.cli.augmentation import augment
-from connectome_gnn.cli.cohorts import convert, simulate, split
+from connectome_gnn.cli.cohorts import convert, export, merge, simulate, split
 from connectome_gnn.cli.demo import demo
 from connectome_gnn.cli.evaluation import evaluate
+from connectome_gnn.cli.harmonise import harmonise
 from connectome_gnn.cli.models import finetune, fit, generate
+from connectome_gnn.cli.open_cohorts import fetch
+from connectome_gnn.cli.prediction import classify, predict_age
 from connectome_gnn.cli.privacy import privacy
 from connectome_gnn.cli.terminal import Commands, say
 from connectome_gnn.cli.topology import topology
+from connectome_gnn.cli.weights import backbone, normalise, reorder, select, threshold
 
 __all__ = ["app", "main"]
 
@@ -43,7 +47,31 @@ def connectome_gnn(
         raise typer.Exit
 
 
-for command in (demo, simulate, convert, split, fit, finetune, generate, evaluate, attribute, privacy, augment, topology):
+for command in (
+    demo,
+    simulate,
+    fetch,
+    convert,
+    export,
+    split,
+    merge,
+    select,
+    reorder,
+    normalise,
+    threshold,
+    backbone,
+    harmonise,
+    fit,
+    finetune,
+    generate,
+    evaluate,
+    attribute,
+    privacy,
+    augment,
+    topology,
+    predict_age,
+    classify,
+):
     app.command()(command)
 
 

@@ -52,7 +52,7 @@ def attribute(
     )
     tables = {
         "groups": why.groups[["group", "method", "missing", *COLUMNS]],
-        "phenotypes": why.phenotypes[["phenotype", "group", "method", "missing", *COLUMNS]],
+        "phenotypes": why.phenotypes[["phenotype", "group", "method", "missing", *COLUMNS, "raw", "raw_low", "raw_high"]],
         "regions": why.regions.reset_index(),
         "networks": why.networks.reset_index(),
     }

@@ -1,4 +1,4 @@
-"""Commands that make cohorts: ``simulate``, ``convert`` and ``split``."""
+"""Commands that make cohorts: ``simulate``, ``convert``, ``export``, ``split`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connectome_gnn.cli.terminal import print_json, say
 if TYPE_CHECKING:
     from connectome_gnn.cohort import Cohort
 
-__all__ = ["convert", "describe_cohort", "simulate", "split"]
+__all__ = ["NewCohort", "convert", "describe_cohort", "export", "merge", "say_cohort", "simulate", "split"]
 
 SHOWN = 3
 NewCohort = Annotated[Path, typer.Argument(metavar="OUT", help="Native cohort folder to write.", show_default=False)]
@@ -72,7 +72,7 @@ def convert(
     format: Annotated[
         str | None,
         typer.Option(
-            help="mrtrix, ukb, qsirecon, cmp, bids, tvb, nilearn, graphml, edges, matrices or native; default: what SOURCE looks like.",
+            help="mrtrix, ukb, qsirecon, cmp, bids, tvb, nilearn, graphml, pyg, edges, matrices or native; default: by what SOURCE holds.",
             show_default=False,
         ),
     ] = None,
@@ -142,6 +142,27 @@ def convert(
             say(f"{len(flagged)} of {len(cohort)} people stand out (cohort.quality() lists them all): {shown}")
 
 
+def export(
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.", show_default=False)],
+    format: Annotated[
+        str, typer.Option(help="csv, bids, graphml, nilearn, nilearn_vectors, pyg (PyTorch Geometric) or native.", show_default=False)
+    ],
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write a cohort as another tool's files; convert reads them back, nothing lost."""
+    from connectome_gnn.cohort import Cohort
+    from connectome_gnn.writers import write_cohort
+
+    loaded = Cohort.load(cohort)
+    write_cohort(loaded, out, format, force)
+    if json:
+        print_json({**describe_cohort(loaded, out), "format": format})
+    else:
+        say(f"{_sentence(loaded, out)}, written as {format}")
+
+
 def split(
     cohort: CohortFolder,
     train: Annotated[Path, typer.Option(help="Folder to write the people to fit to.", show_default=False)],
@@ -172,6 +193,34 @@ def split(
     else:
         for out, part in parts.items():
             say(_sentence(part, out))
+
+
+def merge(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="Native cohort folder, whose atlas is kept.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another one, of other people.", show_default=False)],
+    out: NewCohort,
+    column: Annotated[str | None, typer.Option(help="New column that says which cohort a person comes from.", show_default=False)] = None,
+    name: Name = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Put the people of two cohorts with the same regions, measure and scale together."""
+    from connectome_gnn.cohort import Cohort
+    from connectome_gnn.native import check_target
+
+    check_target(out, force)
+    merged = Cohort.load(first).merge(Cohort.load(second), column)
+    merged.name = name or merged.name
+    say_cohort(merged, out, force, json)
+
+
+def say_cohort(cohort: Cohort, out: Path, force: bool, json: bool) -> None:
+    """Write a native cohort folder and say what it holds."""
+    cohort.save(out, force)
+    if json:
+        print_json({**describe_cohort(cohort, out), "processing": cohort.info.get("processing", [])})
+    else:
+        say(_sentence(cohort, out))
 
 
 def describe_cohort(cohort: Cohort, out: Path) -> dict[str, Any]:

@@ -57,6 +57,12 @@ def fit(
     delta: Annotated[
         float | None, typer.Option(help="Chance that --epsilon does not hold; default 1 / (10 people).", show_default=False)
     ] = None,
+    nuisance: Annotated[
+        str,
+        typer.Option(
+            help="Phenotypes that shape the fit and that 'generate' neither asks for nor varies, as 'site,motion'.", show_default=False
+        ),
+    ] = "",
     checkpoint: CheckpointFolder = None,
     force: Force = False,
     json: Json = False,
@@ -84,7 +90,8 @@ def fit(
         models = default_models(seed, rivals) if compare else {GENERATOR: ConnectomeGenerator(seed=seed)}
         answer["holdout"], held_out = _held_out(people, models, holdout or HOLDOUT, seed, rivals if compare else "all", json)
     privacy = None if epsilon is None else DifferentialPrivacy(epsilon, delta)
-    model = ConnectomeGenerator(seed=seed, privacy=privacy).fit(people, checkpoint=checkpoint)
+    named = [name.strip() for name in nuisance.split(",") if name.strip()]
+    model = ConnectomeGenerator(seed=seed, privacy=privacy, nuisance=named).fit(people, checkpoint=checkpoint)
     model.held_out = held_out
     model.save(out, force=force)
     if model.account is not None:
@@ -231,9 +238,11 @@ def generate(
     from connectome_gnn.native import check_target
     from connectome_gnn.readers.profiles import read_profiles
 
+    if out.resolve() == model.resolve():
+        raise typer.BadParameter("--out names the folder of MODEL, which is no cohort's; name another one")
     check_target(out, force)
     generator = ConnectomeGenerator.load(model)
-    table = read_profiles(participants, generator.schema, generator.atlas)
+    table = read_profiles(participants, generator.asked, generator.atlas)
     generated = generator.expected(table) if mean else generator.sample(table, n=samples or 1, seed=seed)
     generated.save(out, force)
     outside = int(generated.phenotypes["extrapolated"].sum())

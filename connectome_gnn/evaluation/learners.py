@@ -12,7 +12,6 @@ from scipy.special import expit
 
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.evaluation.linear_paths import (
-    Folds,
     Step,
     best_place,
     l1_path,
@@ -22,6 +21,7 @@ from connectome_gnn.evaluation.linear_paths import (
     solve_l1_logistic,
     solve_lasso,
 )
+from connectome_gnn.splits import Folds
 
 __all__ = [
     "LEARNERS",
@@ -291,6 +291,7 @@ def inner_folds(
     units: NDArray[np.intp],
     strata: NDArray[np.float64] | None,
     generator: np.random.Generator,
+    k: int = INNER_FOLDS,
 ) -> Folds:
     """Folds of training rows in which nobody who is predicted has been learned from, not even in part.
 
@@ -304,17 +305,18 @@ def inner_folds(
     units : (n,) people who belong together, by number.
     strata : (n,) class of each person, so that every fold has some of each; None for numbers.
     generator : of the draw.
+    k : number of folds.
 
     Returns
     -------
-    folds : up to 5 pairs of rows; fewer where there are fewer units, none where there is a single one.
+    folds : up to ``k`` pairs of rows; fewer where there are fewer units, none where there is a single one.
     """
     first = np.unique(units, return_index=True)[1]
     n_units = len(first)
     order = generator.permutation(n_units)
     if strata is not None:
         order = order[np.argsort(strata[first][order], kind="stable")]
-    k = min(INNER_FOLDS, n_units)
+    k = min(k, n_units)
     fold_of_unit = np.empty(n_units, np.intp)
     fold_of_unit[order] = np.arange(n_units) % k
     fold = fold_of_unit[np.searchsorted(units[first], units)][made_from]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from connectome_gnn.splits import Folds
+
 __all__ = [
-    "Folds",
     "Path",
     "Step",
     "best_place",
@@ -23,7 +24,6 @@ __all__ = [
     "solve_lasso",
 ]
 
-Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
 """Rows to learn from and rows to be predicted, of each inner fold."""
 
 Step = tuple[NDArray[np.float64], float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
-from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
+from connectome_gnn.processing import described_steps, steps_of
 
 __all__ = ["check_comparable", "check_no_leak", "check_people", "check_same_people", "rows_by_person"]
 
@@ -41,6 +43,15 @@ def check_comparable(cohort: Cohort, role: str, real: Cohort) -> None:
                 f"{role} cohort {cohort.name!r} has {field}={ours!r}, real cohort {real.name!r} has {field}={theirs!r}; "
                 "only weights of one kind can be compared"
             )
+    steps = [steps_of(cohort), steps_of(real)]
+    if steps[0] != steps[1]:
+        said = (
+            f"weights of {role} cohort {cohort.name!r} and of real cohort {real.name!r} may not be on one scale: done to the first was "
+            f"{described_steps(cohort)}, to the second {described_steps(real)}"
+        )
+        if all(steps):
+            raise ConnectomeError(f"{said}; do the same to both, from the weights as measured")
+        warnings.warn(f"{said}, as their cohort.json says", ConnectomeWarning, stacklevel=3)
 
 
 def check_people(cohort: Cohort, role: str) -> None:

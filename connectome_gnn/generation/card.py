@@ -154,6 +154,8 @@ def card_of(model: ConnectomeGenerator, versions: Mapping[str, str]) -> dict[str
     if private:
         account = model.account or {}
         card["privacy"] = {key: account[key] for key in ("epsilon", "delta", "neighbours", "noise") if key in account}
+    if model.nuisances is not None:
+        card["nuisance"] = {"set_to": model.nuisances.reference, "by": model.nuisances.way}
     if model.transfer is not None:
         moved = model.transfer
         card["transfer"] = {
@@ -174,4 +176,6 @@ def card_of(model: ConnectomeGenerator, versions: Mapping[str, str]) -> dict[str
 def _sampler(model: ConnectomeGenerator) -> str:
     if model.people is None:
         return "Gaussian copula"
+    if model.people.recipe.factors:
+        return f"Gaussian copula, {model.people.recipe.noise}"
     return "recombined people" if model.holds_training_people else "patterns of people"

@@ -102,6 +102,19 @@ def _phenotypes(card: Mapping[str, Any]) -> Iterator[str]:
     if more > 0:
         yield ""
         yield f"and {more} more, which stand in `config.json` under `card`."
+    if "nuisance" in card:
+        yield ""
+        yield _nuisance(card["nuisance"])
+
+
+def _nuisance(nuisance: Mapping[str, Any]) -> str:
+    """What generation does with nuisances, in a sentence."""
+    values = nuisance["set_to"]
+    said = "Nuisances, which shaped the fit and which generation does not ask for"
+    if nuisance["by"] == "average":
+        return f"{said}: {', '.join(values)}; averaged over as they were in the people above."
+    told = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    return f"{said}, set to: {told}."
 
 
 def _values(record: Mapping[str, Any]) -> str:
@@ -162,6 +175,11 @@ def _scores(card: Mapping[str, Any]) -> Iterator[str]:
     if "transfer" in card:
         for row in card["transfer"]["comparison"]:
             yield f"| {row['mean']} | {_interval(row['r2'], row['low'], row['high'])} | the same people, closed forms alone |"
+        yield ""
+        yield (
+            "Intervals are over these people, each fit and the source as they are: that other people of the source's cohort would give "
+            "another source is not in them."
+        )
     held = card["held_out"]
     yield ""
     if held is None:
@@ -213,6 +231,10 @@ def _samples(card: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     how = {
         "Gaussian copula": "from a low-rank Gaussian copula with each edge's own distribution, zeros included",
+        "Gaussian copula, regions": "from a low-rank Gaussian copula with each edge's own distribution, zeros included, whose noise goes "
+        "together on edges that share a region",
+        "Gaussian copula, series": "from a low-rank Gaussian copula with each edge's own distribution, whose noise is that of correlations "
+        "of time series",
         "recombined people": "by recombining what is left of training people's connectomes when their phenotypes are accounted for",
         "patterns of people": "as normal mixtures of patterns found in training people, with each edge's own distribution",
     }[card["sampler"]]

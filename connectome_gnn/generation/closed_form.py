@@ -20,12 +20,13 @@ from connectome_gnn.generation.stacking import Agreement
 from connectome_gnn.generation.threads import one_thread
 from connectome_gnn.phenotypes import Encoded
 from connectome_gnn.slices import slices
+from connectome_gnn.splits import Folds
 
 __all__ = ["TOGETHER", "ClosedForm", "FoldModel", "standard_error"]
 
 TOGETHER = "all together"
 FEWEST = 20  # people to fit paths on
-Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+LARGER = 4.0  # times as much energy in predictions for a fold as in those for the others is too much
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ class ClosedForm:
     ) -> tuple[ClosedForm, NDArray]:
         """Stack the paths, estimate the stack's effect maps once more under every prior, and stack those; refit on everybody.
 
-        All weights are found on people left out. To leave a fold out of the second stack its people must have had no part in the
-        first: beside a fit without each fold there is one without each pair of folds (but where fewer than 20 people would be left, as
-        with two families). Only band scales, and the residual's covariance, one for all folds, know of them.
+        All weights are found on people left out, and nobody is scored with weights that they had a say in. To leave a fold out of the
+        second stack its people must have had no part in the first: beside a fit without each fold there is one without each pair of
+        folds (but where fewer than 20 people would be left, as with two families). Only band scales, and the residual's covariance, one
+        for all folds, know of them.
 
         People enter as sums of products of features and coordinates, fold by fold. Their rows are read some at a time, once or twice a
         fit, for features that depend on what the fit has learned; nothing else grows with their number.
@@ -119,13 +121,14 @@ class ClosedForm:
         first = np.mean([part.weights for part in parts], 0)
         ridges = reduce(add, (part.ridges for part in parts))
         maps = np.mean([part.map(weights) for part in parts], 0)
-        without = tuple(tuple(left.model(weights) for left in part.without) for part in parts)
+        without = tuple(part.models() for part in parts)
         names = [*whole.maps, *kinds]
         table = pd.DataFrame(
             {"r2": [*ridges.r2_alone, *agreement.r2_alone[1:]], "weight": [*weights[0] * first, *weights[1:]]},
             index=pd.Index(names, name="path"),
         )
-        table.loc[TOGETHER] = [agreement.r2(weights), table["weight"].sum()]
+        gained, energy = np.sum([part.gained() for part in parts], 0)
+        table.loc[TOGETHER] = [gained / max(energy, 1e-12), table["weight"].sum()]
         model = cls(features, whole.directions, whole.centre, maps.astype(np.float32) @ space.basis, table, space.basis, without)
         return model, _residual(without, partitions, values, space)
 
@@ -178,14 +181,14 @@ class _Partition:
     ----------
     ridges : agreement of the ridge paths with people left out.
     weights : (J,) weights of the ridge paths.
-    agreement : agreement of the weighted ridge paths, and of each kind of effect maps, with people left out.
+    agreements : of the weighted ridge paths, and of each kind of effect maps, with the people of each fold, left out.
     whole : both stacks with everybody.
     without : both stacks without each fold.
     """
 
     ridges: Agreement
     weights: NDArray[np.float64]
-    agreement: Agreement
+    agreements: tuple[Agreement, ...]
     whole: _Stacks
     without: tuple[_Stacks, ...]
 
@@ -219,14 +222,42 @@ class _Partition:
         everybody = _Stacked.of(single)
         noise = everybody.noise()
         priors = [MapPrior.of(kind, noise) for kind in kinds.values()]
-        agreement, without = [], []
+        agreements, without = [], []
         for number, held in enumerate(single):
             stacked = _Stacked.of([left_out_too(other, number) for other in numbers if other != number])
             without.append(_Stacks(held.directions, held.centre, held.average, held.map(stacked.weights), *stacked.maps(noise, priors)))
-            agreement.append(held.agreement(without[-1].each()))
+            agreements.append(held.agreement(without[-1].each()))
         ridges = np.tensordot(everybody.weights, np.stack(list(whole.maps.values())), 1)
         both = _Stacks(whole.directions, whole.centre, whole.average, ridges, *everybody.maps(noise, priors))
-        return cls(everybody.agreement, everybody.weights, reduce(add, agreement), both, tuple(without))
+        return cls(everybody.agreement, everybody.weights, tuple(agreements), both, tuple(without))
+
+    @property
+    def agreement(self) -> Agreement:
+        """The agreements of all folds together."""
+        return reduce(add, self.agreements)
+
+    def _others(self, number: int) -> NDArray[np.float64]:
+        """Weights (1 + priors,) of the second stack for the people of a fold, who have no say in them.
+
+        A fold of more than two thirds of the people, as with a family of nearly everybody, keeps everybody's weights: they hardly fit
+        their chance, and what the few others say would be far from what the model is. Where the fold's profiles lead to far larger
+        predictions than the others', whose weights give no licence for that, weights are scaled down.
+        """
+        own, others = self.agreements[number], reduce(add, (some for other, some in enumerate(self.agreements) if other != number))
+        if others.energy < self.agreement.energy / 3:
+            return self.agreement.weights
+        weights = others.weights
+        size, licensed = (some.size(weights) / max(some.energy, 1e-12) for some in (own, others))
+        return weights * np.sqrt(min(LARGER * licensed / size, 1.0)) if size > 0 else weights
+
+    def gained(self) -> tuple[float, float]:
+        """What both stacks take away of the people left out, who had no say in the weights, and what there was; sums of squares."""
+        gains = [some.energy * some.r2(self._others(number)) for number, some in enumerate(self.agreements)]
+        return sum(gains), sum(some.energy for some in self.agreements)
+
+    def models(self) -> tuple[FoldModel, ...]:
+        """The closed form without each fold, weights included."""
+        return tuple(left.model(self._others(number)) for number, left in enumerate(self.without))
 
     def map(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """One map (F + D', D) of the second stack's weights (1 + priors,)."""

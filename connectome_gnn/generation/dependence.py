@@ -11,6 +11,7 @@ from scipy.linalg import eigh
 from scipy.optimize import isotonic_regression
 
 from connectome_gnn.generation.edge_space import signs
+from connectome_gnn.splits import Folds
 
 __all__ = ["Factors", "factors_of_components", "factors_of_people", "low_rank_draw", "own_parts", "principal_mixtures", "strength_beyond"]
 
@@ -18,8 +19,6 @@ MAX_FACTORS = 300
 LEAST_OWN = 0.02
 LEAST_STRENGTH = 0.05
 ROUNDS = 10
-
-Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 @dataclass(frozen=True)

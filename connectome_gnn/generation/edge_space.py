@@ -100,6 +100,10 @@ class EdgeSpace:
             scores[rows] = values @ self.basis.T
         return scores
 
+    def deviation(self, components: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Deviations (n, kept edges) from the group mean, in standard deviations of an edge, of components (n, K)."""
+        return components.astype(np.float32) @ self.basis
+
     def values(self, deviation: NDArray[np.float32]) -> NDArray[np.float32]:
         """Modelling-scale values (n, E) of deviations (n, kept edges); edges not modelled stay at their mean."""
         out = np.repeat(self.mean[None], len(deviation), 0)

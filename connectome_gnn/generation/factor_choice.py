@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome_gnn.generation.censoring import fill_absent
-from connectome_gnn.generation.dependence import LEAST_OWN, Factors, Folds, factors_of_people
+from connectome_gnn.generation.dependence import LEAST_OWN, Factors, factors_of_people
 from connectome_gnn.generation.factor_analysis import FactorAnalysis, LatentPeople, analyse, orthogonal
 from connectome_gnn.generation.likelihood import log_density
 from connectome_gnn.generation.marginals import Marginals
+from connectome_gnn.splits import Folds
 
 __all__ = ["Dependence", "factors_of_few", "factors_of_many"]
 

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.card import described_people, score_interval
-from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, FoldModel, standard_error
-from connectome_gnn.generation.directions import Directions
-from connectome_gnn.generation.effect_maps import EffectSpace, map_kinds, step_of, systems_of
-from connectome_gnn.generation.features import ProfileFeatures
-from connectome_gnn.generation.messages import message_matrix, similar_profiles
+from connectome_gnn.generation.closed_form import TOGETHER, standard_error
 from connectome_gnn.generation.model import BATCH, ConnectomeModel, TrainingData
-from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask, component_gate, cross_fit
+from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask
+from connectome_gnn.generation.network_fit import NETWORK_LABEL, fit_network, network_task
+from connectome_gnn.generation.nuisance import Nuisance, Nuisances, check_nuisance
 from connectome_gnn.generation.people_sampler import learn_sampler
 from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.private_fit import check_private, fit_private
-from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler
+from connectome_gnn.generation.recipe_choice import Sampler, check_sampler
 from connectome_gnn.generation.recombination import PeopleSampler, Recipe
+from connectome_gnn.generation.stack_fit import StackFit
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
-from connectome_gnn.generation.transfer import Origin, Transfer, check_cohort, source_digest
-from connectome_gnn.generation.transfer_fit import fit_transfer
+from connectome_gnn.generation.transfer import Transfer, check_cohort, source_digest
 from connectome_gnn.generation.transfer_residual import fit_blend
-from connectome_gnn.graphs import region_features
-from connectome_gnn.phenotypes import Encoded
+from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 from connectome_gnn.progress import progress
 from connectome_gnn.slices import slices
 
 __all__ = ["ConnectomeGenerator"]
 
-INNER_FOLDS = 5
-FEW_PEOPLE = 300
-NETWORK_FOLDS = 3
-NETWORK_COMPONENTS = 200
-NETWORK_LABEL = "message-passing network"
+BLEND_FOLDS = 3
 DEFAULT_NETWORK = NetworkConfig()
 DEFAULT_COMPONENTS = 300
 
@@ -54,7 +47,8 @@ class ConnectomeGenerator(ConnectomeModel):
     directions, and messages between similar regions and over the backbone as a prior on effects), weighed on inner folds, plus
     what a node-level message-passing decoder adds to it in the whitened space of edge components. Every path has to earn its
     place on people that it has not seen; where none does, the answer is the training mean. Samples are drawn around the mean
-    from a low-rank Gaussian copula with each edge's own distribution, zeros included.
+    from a low-rank Gaussian copula with each edge's own distribution, zeros included, and noise with the structure of connectomes where
+    that is harder to tell from people.
 
     Parameters
     ----------
@@ -63,18 +57,25 @@ class ConnectomeGenerator(ConnectomeModel):
     network : size and training of the message-passing network; None leaves it out.
     n_components : most edge components that are modelled (all of them up to 600 people).
     training : where and how the network is trained (:class:`TrainingConfig`); what is learned does not depend on it.
-    sampler : how people are drawn around the mean. None: a low-rank Gaussian copula, which is quick to fit and gives training people away
-        least. ``"auto"``: the recipe that copies training people least among those that a classifier can hardly tell from people left
-        out of it, chosen inside the training people. ``"gaussian"``: the same without donors. ``"recombined"``: three training people's
-        residuals recombined, which looks most like people and leaks most. Or a :class:`~connectome_gnn.generation.recombination.Recipe`.
+    sampler : how people are drawn around the mean. ``"copula"``: from a low-rank Gaussian copula. ``"auto"``: the same, or with noise of
+        edges that go together in regions or come from time series where people so drawn are harder to tell from training people left out;
+        such noise is in samples alone, not in :meth:`log_prob`, :meth:`deviation` and :meth:`interpolate`. ``"recombined"``: three training
+        people's residuals recombined, which holds and gives away training people. Or a
+        :class:`~connectome_gnn.generation.recombination.Recipe`.
     privacy : a promise of differential privacy (:class:`DifferentialPrivacy`), which everything in the model then keeps; it costs
         fidelity. Smooth patterns of edges take the place of the people's own components. The network takes part where
         ``privacy.network_share`` gives it a share of the budget, and is left out otherwise. Where the budget went stands in
         ``account`` once fitted. ``seed`` plays no part in the noise, which must be secret.
+    nuisance : phenotypes that condition the fit as all do and are of no interest in generation, as ``["site", "motion"]``. :meth:`expected`
+        and :meth:`sample` need no such columns and ignore them unless asked; :meth:`deviation`, :meth:`log_prob` and :meth:`interpolate`
+        take people's own, and so does attribution.
+    nuisance_reference : what generation sets nuisances to: values of some of them, the others at the commonest level or the mean of
+        training people (default); or ``"average"``: the mean, or a draw, over training people's nuisances.
 
     Attributes
     ----------
     earned : table of paths once fitted: ``r2`` beyond the mean of people left out, by itself, and ``weight``.
+    recipes : table of the ways to draw people that ``"auto"`` chose from, by how well they are told; otherwise None.
     score : ``r2`` of all paths together, with its 95 % interval ``low``, ``high``; None with ``privacy``.
     transfer : what a model by :meth:`finetune` has of its source (:class:`~connectome_gnn.generation.transfer.Transfer`), otherwise None.
     held_out : scores on people held out, to stand in the card of the saved model
@@ -99,23 +100,28 @@ class ConnectomeGenerator(ConnectomeModel):
         network: NetworkConfig | None = DEFAULT_NETWORK,
         n_components: int = DEFAULT_COMPONENTS,
         training: TrainingConfig = PLAIN,
-        sampler: Sampler | Recipe | None = None,
+        sampler: Sampler | Recipe = "auto",
         privacy: DifferentialPrivacy | None = None,
+        nuisance: Sequence[str] | str = (),
+        nuisance_reference: Mapping[str, Any] | str | None = None,
     ) -> None:
         super().__init__(seed, n_components=n_components)
+        self.nuisance = check_nuisance(nuisance, nuisance_reference, privacy is not None)
+        self.nuisance_reference = nuisance_reference
+        self.nuisances: Nuisances | None = None
         if privacy is not None:
             check_private(privacy, network, DEFAULT_NETWORK, n_components != DEFAULT_COMPONENTS)
         self.messages = messages
         self.network = None if privacy is not None and privacy.network_share == 0 else network
         self.members: list[ConnectomeNetwork] = []
         self.gate: NDArray[np.float64] = np.zeros(0)
-        if sampler is not None and not isinstance(sampler, Recipe) and sampler not in SAMPLERS:
-            raise ConnectomeError(f"sampler is one of {', '.join(map(repr, SAMPLERS))}, a Recipe or None, got {sampler!r}")
-        if sampler is not None and privacy is not None:
+        check_sampler(sampler)
+        if sampler not in ("auto", "copula") and privacy is not None:
             raise ConnectomeError("a differentially private model draws from its own noisy statistics; leave sampler out")
         self.training = training
         self.sampler = sampler
         self.people: PeopleSampler | None = None
+        self.recipes: pd.DataFrame | None = None
         self.privacy = privacy
         self.account: dict[str, Any] | None = None
         self.transfer: Transfer | None = None
@@ -146,15 +152,93 @@ class ConnectomeGenerator(ConnectomeModel):
         PhenotypeWarning
             For phenotypes that are constant, mostly missing, or free text; not with ``privacy``, which keeps it to itself.
         """
-        self.held_out = None
+        self.held_out = self.nuisances = None
+        absent = [name for name in self.nuisance if name not in cohort.phenotypes]
+        if absent:
+            raise ConnectomeError(f"cohort {cohort.name!r} has no phenotype {absent[0]!r}, which was named as a nuisance; leave it out")
         if self.privacy is None:
-            return super().fit(cohort, distribution=distribution, checkpoint=checkpoint)
+            super().fit(cohort, distribution=distribution, checkpoint=checkpoint)
+            return self._with_nuisances(cohort.phenotypes)
         if checkpoint is not None:
             raise ConnectomeError("a fit under differential privacy stores nothing on its way; leave checkpoint out")
         with progress(f"Fitting {self.label} privately") as advance:
             fit_private(self, cohort, self.privacy, advance)
         self._fitted, self._knows_people = True, distribution
+        return self._with_nuisances(None)
+
+    def _with_nuisances(self, people: pd.DataFrame | None) -> Self:
+        """This model, with what generation sets nuisances to, from a table of people or the schema alone."""
+        if self.nuisance:
+            self._fitted = False
+            self.nuisances = Nuisances.learn(self.nuisance, self.nuisance_reference, self.schema, people)
+            self._fitted = True
         return self
+
+    @property
+    def asked(self) -> PhenotypeSchema:
+        """The phenotypes that :meth:`expected` and :meth:`sample` need: all but nuisances."""
+        return PhenotypeSchema(tuple(p for p in self.schema.phenotypes if p.name not in self.nuisance))
+
+    def expected(self, phenotypes: pd.DataFrame, *, nuisance: Nuisance = None) -> Cohort:
+        """The conditional mean on the modelling scale, mapped back to weights: one row a person, not a person's connectome.
+
+        Parameters
+        ----------
+        phenotypes : a row a person, indexed by participant_id (or with that column), with the columns of the training cohort.
+        nuisance : what nuisances are set to, whatever the table says of them: ``"reference"``, ``"average"`` (the mean over training
+            people's), or values by name, as ``{"site": "A"}``; ``"own"`` for those of the table, missing ones averaged over. Default as the
+            model was made.
+
+        Returns
+        -------
+        cohort : of kind ``expected``, people in the order asked for, with a column ``extrapolated``; nuisances as they were set.
+
+        Raises
+        ------
+        ConnectomeError
+            If the table is empty, lacks a column, holds an unknown level, or text where numbers are expected.
+
+        Warns
+        -----
+        ExtrapolationWarning
+            Where a profile lies outside what training people looked like.
+        """
+        return super().expected(self._with_nuisance(phenotypes, nuisance))
+
+    def sample(
+        self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool | None = None, nuisance: Nuisance = None
+    ) -> Cohort:
+        """New people with these profiles, drawn from the conditional distribution.
+
+        Parameters
+        ----------
+        phenotypes : as for :meth:`expected`.
+        n : people drawn for each profile; their rows lie together, numbered from 0 in the column ``sample``.
+        seed : seed of the draw; the same seed gives the same bytes.
+        counts : whether weights are whole numbers, as streamline counts are; default: where those of all training people are. Rounded up
+            or down at random, so that nothing changes on average on the modelling scale; absent edges stay absent, and an edge that is
+            there has at least one streamline.
+        nuisance : as for :meth:`expected`; nuisances to be averaged over are drawn for each new person.
+
+        Returns
+        -------
+        cohort : of kind ``sample``, n rows a profile, profiles in the order asked for.
+
+        Raises
+        ------
+        ConnectomeError
+            As for :meth:`expected`; if ``n`` is below 1, or ``counts`` are asked of correlations.
+        """
+        return super().sample(self._with_nuisance(phenotypes, nuisance), n, seed, counts=counts)
+
+    def _with_nuisance(self, phenotypes: pd.DataFrame, asked: Nuisance = None) -> pd.DataFrame:
+        """Profiles with nuisances as asked."""
+        self._check_fitted()
+        if self.nuisances is None:
+            if asked not in (None, "own"):
+                raise ConnectomeError(f"the model was fitted without nuisance, so it cannot set any to {asked!r}; leave nuisance out")
+            return phenotypes
+        return self.nuisances.set(phenotypes, asked) if isinstance(phenotypes, pd.DataFrame) else phenotypes
 
     def finetune(
         self, cohort: Cohort, *, seed: int | None = None, distribution: bool = True, checkpoint: str | Path | None = None
@@ -164,8 +248,11 @@ class ConnectomeGenerator(ConnectomeModel):
         The small cohort has its own mean, spread and distribution of every edge (another scanner), and its own phenotypes. What this
         model expects of its people is a path in the new model's stack, as strong as people left out show, with a correction for what it
         leaves; a fit from scratch stands beside it. Phenotypes of one name are the same thing in both; those that only this model
-        knows count as missing, those that only the small cohort has get a path of their own. How people differ around the mean, too, is
-        this model's as far as it makes people left out more likely.
+        knows, or that nobody in the small cohort has a value of, count as missing; those that only the small cohort has get a path of
+        their own. How people differ around the mean, too, is this model's as far as it makes people left out more likely.
+
+        What this model's network says is in its expectations already. The new model's network learns what those leave, in components of
+        the small cohort's own, and so starts anew: from this one's weights it would begin by saying a second time what is there.
 
         The people must not be those that this model was fitted to: then what is said of people left out would be too good.
 
@@ -178,8 +265,9 @@ class ConnectomeGenerator(ConnectomeModel):
         Returns
         -------
         model : a fitted ConnectomeGenerator. ``model.transfer.helped`` says whether this model helped, ``model.transfer.comparison`` has
-            the numbers. It keeps no promise of differential privacy towards the small cohort's people, whatever this one keeps towards
-            its own.
+            the numbers, whose intervals are over the small cohort's people: that this model, from other people, would be another one is
+            neither in them nor in :meth:`standard_error`. It keeps no promise of differential privacy towards the small cohort's people,
+            whatever this one keeps towards its own.
 
         Raises
         ------
@@ -196,6 +284,8 @@ class ConnectomeGenerator(ConnectomeModel):
             n_components=self.n_components,
             training=self.training,
             sampler=self.sampler,
+            nuisance=[name for name in self.nuisance if name in cohort.phenotypes],
+            nuisance_reference="average" if self.nuisance_reference == "average" else None,
         )
         model._source = self
         try:
@@ -227,91 +317,23 @@ class ConnectomeGenerator(ConnectomeModel):
 
     def _fit_closed_form(self, data: TrainingData, advance: Any) -> NDArray[np.float64]:
         """Fit the stack of closed-form paths; what it leaves of the people's components, (n, K)."""
-        self.transfer = None
-        if self._source is not None:
-            return self._fit_transfer(self._source, data, advance)
-
-        def fit() -> tuple[ClosedForm, NDArray[np.float64]]:
-            return self._closed_form(self._effects(data), data.features, data.values, self._partitions(data), advance)
-
-        types, given = (ClosedForm, Directions, FoldModel), (data.features,)
-        self.closed_form, residual = data.checkpoint.stage("closed form", fit, types=types, given=given)
-        self.earned = self.closed_form.paths.copy()
-        return residual
-
-    def _fit_transfer(self, source: ConnectomeGenerator, data: TrainingData, advance: Any) -> NDArray[np.float64]:
-        """Fit the mean with another model's expectations as a further path; what it leaves of the people's components, (n, K)."""
-        cohort, partitions = data.cohort, self._partitions(data)
-
-        def fit(name: str, effects: EffectSpace, features: ProfileFeatures, values: NDArray[np.float64]) -> ClosedForm:
-            form, _ = data.checkpoint.stage(
-                name,
-                lambda: self._closed_form(effects, features, values, partitions, advance),
-                types=(ClosedForm, Directions, FoldModel),
-                given=(features,),
-                depends={"people": effects.components},
-            )
-            return form
-
-        origin = Origin.of(source, self.schema, cohort.phenotypes, cohort.name)
-        effects = self._effects(data)
-        fitted = fit_transfer(origin, self.space, effects, cohort, data.features, data.values, partitions, fit, seed=self.seed)
+        stack = StackFit(data, self._backbone(), self.messages, self.seed, advance)
+        if self._source is None:
+            self.closed_form, residual = stack.from_scratch()
+            self.transfer, self.earned = None, self.closed_form.paths.copy()
+            return residual
+        fitted = stack.from_source(self._source)
         self.closed_form, self.transfer, self.earned = fitted.closed_form, fitted.transfer, fitted.earned
         self.space, data.space, data.scores = fitted.space, fitted.space, fitted.scores
         return fitted.residual
-
-    def _partitions(self, data: TrainingData) -> list[list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
-        """Partitions of the people into folds, on which paths are weighed."""
-        few = data.cohort.n_people <= FEW_PEOPLE  # a second partition steadies the weights
-        return [data.folds(INNER_FOLDS, self.seed + number) for number in range(1 + few)]
-
-    def _effects(self, data: TrainingData) -> EffectSpace:
-        return EffectSpace.fit(self.space, data.scores, data.cohort, step_of(self._backbone()) if self.messages else None)
-
-    def _closed_form(
-        self, effects: EffectSpace, features: ProfileFeatures, values: NDArray[np.float64], partitions: Any, advance: Any
-    ) -> tuple[ClosedForm, NDArray[np.float64]]:
-        """Fit a stack of paths to people in an effect space."""
-        backbone = self._backbone()
-        step = step_of(backbone) if self.messages else None
-        kinds = {} if step is None else {"similar regions": similar_profiles(backbone), "the backbone": step}
-        return ClosedForm.fit(
-            features,
-            values,
-            effects,
-            partitions,
-            {kind: message_matrix(effects.basis, neighbours, self.space.kept) for kind, neighbours in kinds.items()},
-            map_kinds(effects.basis, self.space.kept, step, systems_of(self.atlas)),
-            advance,
-        )
 
     def _fit_network(
         self, config: NetworkConfig, data: TrainingData, residual: NDArray[np.float64], advance: Any
     ) -> tuple[NDArray[np.float64], list[float]]:
         """Train the network on what the closed form leaves; open the gate as far as it earned it."""
-        k = min(NETWORK_COMPONENTS, self.space.n_components)
-        unit = np.maximum(residual[:, :k].std(0), 1e-6).astype(np.float32)
-        task = self._task(unit)
-        folds = data.folds(NETWORK_FOLDS, self.seed + 2)
-        members, held_out = cross_fit(
-            task,
-            config,
-            data.encoded,
-            residual[:, :k],
-            folds,
-            seed=self.seed,
-            training=self.training,
-            checkpoint=data.checkpoint,
-            advance=advance,
-        )
-        gate, gain = component_gate(held_out, residual[:, :k], folds)
-        if gate.any():
-            self.members, self.gate = members, gate
-            residual = residual.copy()
-            residual[:, :k] -= gate * held_out
-        # Beyond the mean, as the other paths: the gain in components as a share of all standardised variance.
-        energy = (residual[:, :k] ** 2).sum() / max(1 - gain, 1e-12) / (data.cohort.n_people * self.space.kept.sum())
-        return residual, [gain * energy, float(gate.mean())]
+        path = fit_network(self._task, config, data, residual, seed=self.seed, training=self.training, advance=advance)
+        self.members, self.gate = path.members, path.gate
+        return path.residual, [path.r2, float(path.gate.mean()) if path.members else 0.0]
 
     def _backbone(self) -> NDArray[np.float32]:
         """Mean connectome of the training people on the modelling scale, (R, R), modelled edges only."""
@@ -319,18 +341,7 @@ class ConnectomeGenerator(ConnectomeModel):
 
     def _task(self, unit: NDArray[np.float32]) -> NetworkTask:
         strength = np.abs(self._backbone()) if self.messages else np.zeros((self.atlas.n_regions,) * 2, np.float32)
-        degree = strength.sum(1)
-        scale = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-        groups = list(self.schema.groups)
-        return NetworkTask(
-            owner=torch.from_numpy(self.schema.owner),
-            group_of=torch.tensor([groups.index(p.group) for p in self.schema.phenotypes]),
-            region_features=torch.from_numpy(region_features(self.atlas)),
-            adjacency=torch.from_numpy(strength * scale[:, None] * scale),
-            kept=torch.from_numpy(np.flatnonzero(self.space.kept)),
-            basis=torch.from_numpy(self.space.basis[: len(unit)]),
-            unit=torch.from_numpy(unit),
-        )
+        return network_task(self.schema, self.atlas, self.space, strength, unit)
 
     def _deviation(self, table: pd.DataFrame) -> NDArray[np.float32]:
         return self._deviation_of(table, self.schema.encode(table))
@@ -345,28 +356,38 @@ class ConnectomeGenerator(ConnectomeModel):
             deviation += components.astype(np.float32) @ self.space.basis[: len(self.gate)]
         return deviation
 
+    def _mean_deviation(self, profiles: pd.DataFrame) -> NDArray[np.float32]:
+        if self.nuisances is None or not (averaged := self.nuisances.averaged(profiles)).any():
+            return super()._mean_deviation(profiles)
+        deviation = np.empty((len(profiles), int(self.space.kept.sum())), np.float32)
+        if not averaged.all():
+            deviation[~averaged] = self._deviation(profiles[~averaged])
+        deviation[averaged] = sum(share * self._deviation(some) for share, some in self.nuisances.each(profiles[averaged]))
+        return deviation
+
     def _fit_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> None:
-        super()._fit_residual(data, residual)
+        self.residual, left_out = self._learn_residual(data, residual)
         theirs = getattr(self._source, "residual", None)  # none of a source that was fitted for its mean alone
         if self.transfer is not None and theirs is not None:
-            folds = data.folds(NETWORK_FOLDS, self.seed + 3)
+            folds = data.folds(BLEND_FOLDS, self.seed + 3)
             mean = self._deviation(data.cohort.phenotypes)
             self.residual, share = fit_blend(self.residual, theirs, self.space, data, residual, mean, folds, seed=self.seed)
             self.transfer = replace(self.transfer, blended=share)
-        self.people = None
-        if self.sampler is not None:
-            self.people, self.recipes = learn_sampler(
-                self.residual,
-                self.space,
-                data.cohort,
-                data.scores - residual,
-                sampler=self.sampler,
-                multiples=self._multiples(data.cohort.phenotypes),
-                seed=self.seed,
-            )
+        self.people, self.recipes = learn_sampler(
+            self.residual,
+            left_out,
+            self.space,
+            data.cohort,
+            data.scores - residual,
+            sampler=self.sampler,
+            multiples=self._multiples(data.cohort.phenotypes),
+            seed=self.seed,
+        )
         self.holds_training_people = self.people is not None and self.people.holds_training_people
 
     def _draw(self, profiles: pd.DataFrame, generator: np.random.Generator) -> NDArray[np.float32]:
+        if self.nuisances is not None:
+            profiles = self.nuisances.drawn(profiles, generator)
         if self.people is None:
             return super()._draw(profiles, generator)
         scores = self.people.draw(len(profiles), generator)
@@ -377,10 +398,11 @@ class ConnectomeGenerator(ConnectomeModel):
 
         It is apart from how people with the same profile differ (``sample``), and goes to 0 as the cohort grows, which that does not.
         It is the closed form's; what shrinkage leaves out on purpose, and what the network adds where its gate is open, are not in it.
+        Nor, in a fine-tuned model, is what its source does not know: that one is taken as it is.
 
         Parameters
         ----------
-        phenotypes : as for :meth:`expected`.
+        phenotypes : as for :meth:`expected`; nuisances that are averaged over count as missing.
 
         Returns
         -------
@@ -391,7 +413,7 @@ class ConnectomeGenerator(ConnectomeModel):
         ConnectomeError
             As for :meth:`expected`; if the model was fitted under differential privacy, which promises no such thing.
         """
-        _, profiles = self._profiles(phenotypes)
+        _, profiles = self._profiles(self._with_nuisance(phenotypes))
         if self.privacy is not None:
             raise ConnectomeError("a model fitted under differential privacy has no standard errors: they would cost privacy of their own")
         error = np.zeros((len(profiles), self.atlas.n_edges), np.float32)

@@ -24,10 +24,11 @@ from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.likelihood import edge_log_density, log_density
 from connectome_gnn.generation.marginals import Marginals
 from connectome_gnn.generation.normative import Baseline, Deviation, edge_scores, log_distance, region_scores
-from connectome_gnn.generation.residual import Multiples, ResidualModel
+from connectome_gnn.generation.residual import LeftOut, Multiples, ResidualModel
 from connectome_gnn.generation.spread import Spread, spread_columns
 from connectome_gnn.generation.threads import SMALL, one_thread
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
+from connectome_gnn.processing import STEPS, steps_of
 from connectome_gnn.progress import progress
 from connectome_gnn.slices import slices
 from connectome_gnn.tables import people_table
@@ -35,6 +36,9 @@ from connectome_gnn.tables import people_table
 __all__ = ["MIN_PEOPLE", "ConnectomeModel", "TrainingData"]
 
 MIN_PEOPLE = 20
+LEAST_OTHERS = 10
+"""People that the largest family is predicted from, at least."""
+
 BATCH = 256
 MOST_THREADS = 8
 
@@ -62,12 +66,18 @@ class TrainingData:
                 f"cohort {cohort.name!r} holds expected connectomes, which are no people; fit on observed or sampled ones"
             )
         n_people = len(cohort.ids.unique())
-        if len(np.unique(cohort.units())) < 2:
+        if n_people < MIN_PEOPLE:
+            raise ConnectomeError(f"cohort {cohort.name!r} has {n_people} people; at least {MIN_PEOPLE} are needed to fit a model")
+        people = np.bincount(cohort.units()[~cohort.ids.duplicated()])
+        if len(people) < 2:
             raise ConnectomeError(
                 f"cohort {cohort.name!r}: everybody belongs to one family, so nobody can be left out of a fit; check the column family_id"
             )
-        if n_people < MIN_PEOPLE:
-            raise ConnectomeError(f"cohort {cohort.name!r} has {n_people} people; at least {MIN_PEOPLE} are needed to fit a model")
+        if n_people - people.max() < LEAST_OTHERS:
+            raise ConnectomeError(
+                f"cohort {cohort.name!r}: {people.max()} of {n_people} people belong to one family, and with them left out "
+                f"{n_people - people.max()} are left to learn from; at least {LEAST_OTHERS} have to be: check the column family_id"
+            )
         self.cohort, self.checkpoint = cohort, checkpoint
         self.schema = PhenotypeSchema.fit(cohort.phenotypes, cohort.described)
         if not self.schema.phenotypes:
@@ -103,6 +113,7 @@ class ConnectomeModel(ABC):
         _check_whole("seed", seed, 0)
         _check_whole("n_components", n_components, 1)
         self.seed, self.n_components = int(seed), int(n_components)
+        self.processing: list[dict[str, Any]] = []
         self._fitted = False
         self._knows_people = True
 
@@ -132,7 +143,7 @@ class ConnectomeModel(ABC):
             data = TrainingData(cohort, n_components=self.n_components, seed=self.seed, checkpoint=stages)
             self.atlas, self.measure, self.signed, self.scale = cohort.atlas, cohort.measure, cohort.signed, cohort.scale
             self.whole = not cohort.signed and all(bool((weights == np.rint(weights)).all()) for _, weights in cohort.batches())
-            self.cohort_name, self.described = cohort.name, dict(cohort.described)
+            self.cohort_name, self.described, self.processing = cohort.name, dict(cohort.described), steps_of(cohort)
             self.n_training = len(cohort.ids.unique())
             self.schema, self.features, self.space = data.schema, data.features, data.space
             residual = self._fit_mean(data, advance)
@@ -156,12 +167,16 @@ class ConnectomeModel(ABC):
 
     def _fit_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> None:
         """Learn how people differ around the mean; ``residual`` is what :meth:`_fit_mean` returned."""
+        self.residual = self._learn_residual(data, residual)[0]
+
+    def _learn_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> tuple[ResidualModel, tuple[LeftOut, ...]]:
+        """The Gaussian copula around the mean, and what :meth:`ResidualModel.learn` gives beside it."""
         explained = np.zeros(int(self.space.kept.sum()))
         for rows in slices(data.cohort.n_people, BATCH):
             explained += (self._deviation(data.cohort.phenotypes.iloc[rows]).astype(np.float64) ** 2).sum(0)
-        self.residual = data.checkpoint.stage(
+        return data.checkpoint.stage(
             "residual",
-            lambda: ResidualModel.fit(
+            lambda: ResidualModel.learn(
                 self.space,
                 data.cohort,
                 residual,
@@ -171,7 +186,7 @@ class ConnectomeModel(ABC):
                 features=data.values,
                 columns=spread_columns(data.features),
             ),
-            types=(ResidualModel, Marginals, Spread, Baseline),
+            types=(ResidualModel, LeftOut, Marginals, Spread, Baseline),
             depends={"residual": residual, "explained": explained},
         )
 
@@ -216,8 +231,12 @@ class ConnectomeModel(ABC):
         table, profiles = self._profiles(phenotypes)
         weights = np.empty((len(table), self.atlas.n_edges), np.float32)
         for rows in slices(len(table), BATCH):
-            weights[rows] = self.scale.inverse(self.space.values(self._deviation(profiles.iloc[rows])))
+            weights[rows] = self.scale.inverse(self.space.values(self._mean_deviation(profiles.iloc[rows])))
         return self._cohort(weights, table, "expected")
+
+    def _mean_deviation(self, profiles: pd.DataFrame) -> NDArray[np.float32]:
+        """Deviations of :meth:`_deviation`, as :meth:`expected` gives them: a model may average over what it is not told."""
+        return self._deviation(profiles)
 
     def sample(self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool | None = None) -> Cohort:
         """New people with these profiles, drawn from the conditional distribution.
@@ -450,7 +469,7 @@ class ConnectomeModel(ABC):
             name=f"{self.cohort_name}, {kind} by {self.label}",
             kind=kind,
             described=self.described,
-            info={"model": self.label, "training_people": self.n_training},
+            info={"model": self.label, "training_people": self.n_training, **({STEPS: self.processing} if self.processing else {})},
             check=False,
         )
 

@@ -1,8 +1,8 @@
-"""The message-passing path: a node-level decoder trained on what the closed form leaves, and the gate it has to pass."""
+"""The message-passing path: phenotype encoder and node-level decoder, read out in edge components."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -13,17 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint
 from connectome_gnn.generation.decoder import MESSAGES, ConnectomeDecoder
 from connectome_gnn.generation.encoder import PhenotypeEncoder
-from connectome_gnn.generation.training import PLAIN, TrainingConfig, train
 from connectome_gnn.phenotypes import Encoded
 from connectome_gnn.slices import slices
 
-__all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "component_gate", "cross_fit"]
-
-
-GATE_ERRORS = 2.0
+__all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "profile_tensors"]
 
 
 @dataclass(frozen=True)
@@ -153,106 +148,11 @@ class ConnectomeNetwork(nn.Module):
     def components(self, encoded: Encoded, batch_size: int = 256) -> NDArray[np.float64]:
         """Components (N, K) in their own units for encoded profiles."""
         self.eval()
-        values, missing = _tensors(encoded)
+        values, missing = profile_tensors(encoded)
         parts = [self(values[rows], missing[rows]) for rows in slices(len(values), batch_size)]
         return (torch.cat(parts) * self.unit).double().numpy()
 
 
-def cross_fit(
-    task: NetworkTask,
-    config: NetworkConfig,
-    encoded: Encoded,
-    residual: NDArray[np.float64],
-    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
-    *,
-    seed: int,
-    training: TrainingConfig = PLAIN,
-    checkpoint: Checkpoint = NO_CHECKPOINT,
-    advance: Callable[..., None] = lambda *_, **__: None,
-) -> tuple[list[ConnectomeNetwork], NDArray[np.float64]]:
-    """Train one network a fold on what the closed form leaves.
-
-    Parameters
-    ----------
-    encoded : profiles of the training people.
-    residual : (n, K) components that the closed form leaves, cross-fitted.
-    folds : training and held-out rows of each fold.
-    training, checkpoint : where and how training runs, and where its state is stored.
-
-    Returns
-    -------
-    members : one network a fold; their mean is the path's prediction. None, without training the others, where the first one was never
-        better than saying nothing.
-    held_out : (n, K) each person's components predicted by the network that has not seen them.
-    """
-    values, missing = _tensors(encoded)
-    target = torch.from_numpy((residual / task.unit.numpy()).astype(np.float32))
-    held_out = np.zeros_like(residual)
-    members = []
-    for number, (rows, held) in enumerate(folds):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + number)
-            network = ConnectomeNetwork(task, config)
-            if not train(
-                network,
-                values[rows],
-                missing[rows],
-                target[rows],
-                config,
-                training=training,
-                checkpoint=checkpoint,
-                stage=f"network fold {number}",
-                advance=advance,
-            ):
-                network.silence()
-                if number == 0:  # the gate would not open for what others learned by chance
-                    return [], held_out
-        members.append(network)
-        held_out[held] = network.components(_rows(encoded, held))
-    return members, held_out
-
-
-def component_gate(
-    prediction: NDArray[np.float64], residual: NDArray[np.float64], folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
-) -> tuple[NDArray[np.float64], float]:
-    """How much of each component's prediction is worth using, in [0, 1], from cross-fitted predictions.
-
-    A component's own least-squares factor is drawn towards the common one in proportion to what the component says about
-    itself. The gate opens at all only where the gain of the people of each fold, with factors from the other folds, exceeds twice its
-    standard error over people.
-
-    Parameters
-    ----------
-    prediction, residual : (n, K) cross-fitted predictions and what they should have predicted.
-    folds : partition of the people.
-
-    Returns
-    -------
-    gate : (K,) factors, from everybody.
-    gain : share of the residual's squared error that a gate from other people takes away.
-    """
-    closed = np.zeros(prediction.shape[1])
-    saved = np.zeros(len(prediction))
-    for rows, held in folds:
-        gate = _factors(prediction[rows], residual[rows])
-        saved[held] = (residual[held] ** 2 - (residual[held] - gate * prediction[held]) ** 2).sum(1)
-    if saved.mean() <= GATE_ERRORS * saved.std() / np.sqrt(len(saved)):
-        return closed, 0.0
-    return _factors(prediction, residual), float(saved.sum() / (residual**2).sum())
-
-
-def _factors(prediction: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shrunken least-squares factor of each component, (K,), in [0, 1]; 0 throughout where predictions point the wrong way."""
-    along, energy = (prediction * residual).sum(0), (prediction**2).sum(0)
-    if energy.sum() <= 0 or along.sum() <= 0:
-        return np.zeros(prediction.shape[1])
-    prior = energy.sum() / len(energy)
-    return np.clip((along + prior * min(along.sum() / energy.sum(), 1.0)) / (energy + prior), 0, 1)
-
-
-def _tensors(encoded: Encoded) -> tuple[Tensor, Tensor]:
+def profile_tensors(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Encoded columns (N, F) float32 and the mask of missing phenotypes (N, P), as the network takes them."""
     return torch.from_numpy(encoded.values.astype(np.float32)), torch.from_numpy(encoded.missing)
-
-
-def _rows(encoded: Encoded, rows: NDArray[np.intp]) -> Encoded:
-    return Encoded(encoded.values[rows], encoded.missing[rows], encoded.columns, encoded.owner)

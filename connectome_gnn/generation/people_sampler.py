@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.edge_space import EdgeSpace
-from connectome_gnn.generation.recipe_choice import Sampler, fit_sampler
-from connectome_gnn.generation.recombination import PeopleSampler, Recipe
-from connectome_gnn.generation.residual import Multiples, ResidualModel
+from connectome_gnn.generation.recipe_choice import RECOMBINED, Sampler, choose_recipe
+from connectome_gnn.generation.recombination import COPULA, Patterns, PeopleSampler, Recipe
+from connectome_gnn.generation.residual import LeftOut, Multiples, ResidualModel
 
 __all__ = ["MOST_PEOPLE", "learn_sampler"]
 
 MOST_PEOPLE = 3000
-"""People whose residuals are held in memory while a sampler is learned; of more people, so many are drawn."""
+"""People whose residuals are held in memory while patterns are learned; of more people, so many are drawn."""
 
 
 def learn_sampler(
     residual: ResidualModel,
+    left_out: Sequence[LeftOut],
     space: EdgeSpace,
     cohort: Cohort,
     mean_components: NDArray[np.float64],
@@ -27,23 +30,36 @@ def learn_sampler(
     sampler: Sampler | Recipe = "auto",
     multiples: Multiples = None,
     seed: int = 0,
-) -> tuple[PeopleSampler, pd.DataFrame]:
+) -> tuple[PeopleSampler | None, pd.DataFrame | None]:
     """Learn how to draw people like the training people around their expectation.
 
     Parameters
     ----------
     residual : how values and residual scores go together.
+    left_out : some of the people, with factors as if they had not been there, for ``"auto"``.
     space : of the edges.
     cohort : the training people.
     mean_components : (N, K) cross-fitted conditional mean of their components.
-    sampler : what to choose from (:func:`~connectome_gnn.generation.recipe_choice.recipes`), or a recipe.
+    sampler : a way to draw people, or a recipe.
     multiples : of these people's spread.
     seed : of everything random.
 
     Returns
     -------
-    sampler, choice : as :func:`~connectome_gnn.generation.recipe_choice.fit_sampler` gives them.
+    sampler : None where people are drawn from the copula itself.
+    choice : as :func:`~connectome_gnn.generation.recipe_choice.choose_recipe` gives it, for ``"auto"``, otherwise None.
     """
+    choice = None
+    if isinstance(sampler, Recipe):
+        recipe = sampler
+    elif sampler == "auto":
+        recipe, choice = choose_recipe(residual, left_out, space, cohort, mean_components, seed=seed)
+    else:
+        recipe = COPULA if sampler == "copula" else RECOMBINED
+    if recipe == COPULA:
+        return None, choice
+    if recipe.factors:
+        return PeopleSampler.of_factors(residual, recipe, space.mean, space.std, seed=seed), choice
     some = np.arange(cohort.n_people)
     if len(some) > MOST_PEOPLE:
         some = np.sort(np.random.default_rng(seed).choice(len(some), MOST_PEOPLE, replace=False))
@@ -55,13 +71,4 @@ def learn_sampler(
     scores -= scores.mean(0)
     spread = scores.std(0)
     scores /= np.where(spread > 0, spread, 1)
-    return fit_sampler(
-        scores,
-        space.mean,
-        space.std,
-        signed=cohort.signed,
-        sampler=sampler,
-        units=cohort.units(),
-        values=residual.marginals.values,
-        seed=seed,
-    )
+    return PeopleSampler.of(Patterns.of(scores, seed=seed), recipe, space.mean, space.std, seed=seed), choice

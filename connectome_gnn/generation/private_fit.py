@@ -148,7 +148,7 @@ def _fit_network(
     advance: Callable[..., None],
 ) -> None:
     """Train the network on what the closed form leaves of most people; the others decide whether it is used."""
-    from connectome_gnn.generation.generator import NETWORK_LABEL
+    from connectome_gnn.generation.network_fit import NETWORK_LABEL
     from connectome_gnn.generation.private_network import private_gate, private_network, training_units
 
     if model.network is None or model.space.n_components == 0:

@@ -4,7 +4,8 @@ A new person's residual is the sum of patterns (principal components of training
 patterns are those of three training people, mixed with positive weights of unit norm: unlike any Gaussian this keeps how patterns go
 together, and the skewness of triangles. Scores on the others are normal. A pattern varies as much as it does in people who took no part
 in finding it, and the rest of every edge's variance is noise (:mod:`~connectome_gnn.generation.remainder_noise`): sums of training people
-alone vary too much along training people, and not at all elsewhere.
+alone vary too much along training people, and not at all elsewhere. Or patterns are the factors of a copula, and only the noise around
+them has structure: then nothing of any person is held.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.dependence import principal_mixtures
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE
 from connectome_gnn.generation.remainder_noise import CALIBRATION, RegionNoise, RemainderNoise, SeriesNoise
+from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.slices import slices
 
-__all__ = ["EVERYTHING", "SAMPLING_RIVALS", "Patterns", "PeopleSampler", "Recipe", "mixing_weights"]
+__all__ = ["COPULA", "EVERYTHING", "SAMPLING_RIVALS", "Patterns", "PeopleSampler", "Recipe", "mixing_weights"]
 
 MOST_PATTERNS = 200
 FOLDS = 5
@@ -50,6 +52,8 @@ class Recipe:
     donors : training people mixed into a new person.
     positive : whether people are mixed with positive weights alone; weights of both signs undo the skewness of triangles.
     patterns : most patterns that are used.
+    factors : whether patterns are the copula's factors, and normal, in place of principal components of people; what goes before about
+        patterns says nothing then.
     """
 
     recombined: int = 10
@@ -60,6 +64,11 @@ class Recipe:
     donors: int = DONORS
     positive: bool = True
     patterns: int = EVERYTHING
+    factors: bool = False
+
+
+COPULA = Recipe(factors=True)
+"""The factor copula as it is: every edge's own part independent of the others'."""
 
 
 SAMPLING_RIVALS: dict[str, Recipe] = {
@@ -158,21 +167,46 @@ class PeopleSampler:
         ConnectomeError
             If the recipe's kind of noise is unknown.
         """
-        if recipe.noise not in ("regions", "series"):
-            raise ConnectomeError(f"noise is 'regions' or 'series', got {recipe.noise!r}")
         variance = (patterns.variance + recipe.held_out * (patterns.held_out - patterns.variance))[: recipe.patterns]
         directions = np.sqrt(variance).astype(np.float32)[:, None] * patterns.directions[: recipe.patterns]
         left = 1 - np.einsum("ke,ke->e", directions, directions)
         left = np.where(patterns.live & (left > LEAST_LEFT), left, 0)
-        generator = np.random.default_rng(seed)
         donors = patterns.scores[:, : min(recipe.recombined, len(directions))]
         if len(donors) < recipe.donors:
             recipe = replace(recipe, donors=len(donors))
-        noise = RegionNoise.of(np.sqrt(left).astype(np.float32), to_matrices(np.asarray(centre, np.float64)), recipe.own)
+        return cls._with_noise(directions, donors, np.sqrt(left), recipe, centre, unit, patterns.live, seed)
+
+    @classmethod
+    def of_factors(
+        cls, model: ResidualModel, recipe: Recipe, centre: NDArray[np.floating], unit: NDArray[np.floating], *, seed: int = 0
+    ) -> PeopleSampler:
+        """A sampler after a recipe for noise around the factors of a copula; parameters as for :meth:`of`."""
+        size = model.deviations()[0]
+        live = model.noise > 0
+        directions, left = (np.divide(part, size, out=np.zeros_like(part), where=live) for part in (model.loadings, model.noise))
+        return cls._with_noise(directions, np.zeros((1, 0), np.float32), left, recipe, centre, unit, live, seed)
+
+    @classmethod
+    def _with_noise(
+        cls,
+        directions: NDArray[np.float32],
+        donors: NDArray[np.float32],
+        left: NDArray[np.floating],
+        recipe: Recipe,
+        centre: NDArray[np.floating],
+        unit: NDArray[np.floating],
+        live: NDArray[np.bool_],
+        seed: int,
+    ) -> PeopleSampler:
+        """Patterns with the noise that a recipe asks for, of standard deviations ``left`` (E,)."""
+        if recipe.noise not in ("regions", "series"):
+            raise ConnectomeError(f"noise is 'regions' or 'series', got {recipe.noise!r}")
+        noise = RegionNoise.of(left.astype(np.float32), to_matrices(np.asarray(centre, np.float64)), recipe.own)
         bare = cls(directions, donors, noise, recipe)
         if recipe.noise == "regions":
             return bare
-        middle, spread = np.asarray(centre, np.float32), np.where(patterns.live, unit, 0).astype(np.float32)
+        generator = np.random.default_rng(seed)
+        middle, spread = np.asarray(centre, np.float32), np.where(live, unit, 0).astype(np.float32)
         return replace(bare, noise=SeriesNoise.of(recipe.points, middle, spread, bare.patterns(CALIBRATION, generator), generator))
 
     def patterns(self, n: int, generator: np.random.Generator) -> NDArray[np.float32]:
@@ -206,6 +240,7 @@ class PeopleSampler:
             donors=int(arrays["recipe_donors"]),
             positive=bool(arrays["recipe_positive"]),
             patterns=int(arrays["recipe_patterns"]),
+            factors=bool(arrays["recipe_factors"]),
         )
         noise: RemainderNoise
         if series:

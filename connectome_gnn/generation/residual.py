@@ -14,13 +14,13 @@ from connectome_gnn.generation.censoring import draw_factors, fill_absent
 from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE, EdgeSpace
 from connectome_gnn.generation.factor_analysis import LatentPeople
-from connectome_gnn.generation.factor_choice import Dependence, factors_of_few, factors_of_many
+from connectome_gnn.generation.factor_choice import factors_of_few, factors_of_many
 from connectome_gnn.generation.marginal_fit import fit_marginals
 from connectome_gnn.generation.marginals import Marginals
 from connectome_gnn.generation.normative import Baseline, edge_scores, log_distance
 from connectome_gnn.generation.spread import Spread
 
-__all__ = ["Multiples", "ResidualModel", "extremeness_of"]
+__all__ = ["LeftOut", "Multiples", "ResidualModel", "extremeness_of"]
 
 BATCH = 256
 FOLDS = 10
@@ -35,6 +35,21 @@ Multiples = tuple[NDArray[np.float64], NDArray[np.float64]] | None
 
 Without = Iterator[tuple[NDArray[np.intp], "ResidualModel"]]
 """Rows of some people, and the model as it would be had they not been there."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Some of the people, and factors as if they had not been there.
+
+    Parameters
+    ----------
+    people : their rows.
+    loadings, noise : (Q, E) and (E,), of a :class:`ResidualModel`.
+    """
+
+    people: NDArray[np.intp]
+    loadings: NDArray[np.float32]
+    noise: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,13 @@ class ResidualModel:
 
     @classmethod
     def fit(
+        cls, space: EdgeSpace, cohort: Cohort, residual: NDArray[np.float64], explained: NDArray[np.float64], **more: Any
+    ) -> ResidualModel:
+        """The distribution around the mean, as :meth:`learn` finds it, alone."""
+        return cls.learn(space, cohort, residual, explained, **more)[0]
+
+    @classmethod
+    def learn(
         cls,
         space: EdgeSpace,
         cohort: Cohort,
@@ -75,7 +97,8 @@ class ResidualModel:
         scores: NDArray[np.float64] | None = None,
         features: NDArray[np.float64] | None = None,
         columns: NDArray[np.int64] | None = None,
-    ) -> ResidualModel:
+        baseline: bool = True,
+    ) -> tuple[ResidualModel, tuple[LeftOut, ...]]:
         """Learn the distribution around the mean from training people.
 
         Absent edges have latent scores too, which the other edges of a person tell something about: factors come from factor analysis of
@@ -89,6 +112,12 @@ class ResidualModel:
         seed : of the draws.
         scores : (n, K) people's components, computed where they are not given.
         features, columns : (n, F) profile features, and places of those that spread may depend on; default: none.
+        baseline : whether to learn how far people are from what is expected, which takes fits of marginals without some of them.
+
+        Returns
+        -------
+        model : how people differ around the mean.
+        left_out : groups of people with factors as if they had not been there, for choices that held-out people have to make.
         """
         marginals = fit_marginals(cohort, seed)
         mean_components = (space.scores(cohort) if scores is None else scores) - residual
@@ -113,8 +142,12 @@ class ResidualModel:
         if features is not None and columns is not None:
             spread = Spread.fit(features, columns, learned.scores, rest, folds)
         model = replace(start, loadings=learned.loadings, noise=learned.noise, spread=spread)
-        without = _left_out(model, learned, groups, cohort)
-        return replace(model, extremeness=extremeness_of(model, without, space, cohort, mean_components, features, generator))
+        if not baseline:
+            return model, ()
+        left_out = tuple(LeftOut(group, *learned.without(number)) for number, group in enumerate(groups))
+        without = _without(model, left_out, cohort)
+        model = replace(model, extremeness=extremeness_of(model, without, space, cohort, mean_components, features, generator))
+        return model, left_out
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays by name, the inverse of :meth:`from_arrays`."""
@@ -131,6 +164,10 @@ class ResidualModel:
         spread = Spread(*(arrays[f"spread_{name}"] for name in ("columns", "own", "factors")))
         extremeness = Baseline(*(arrays[f"extremeness_{name}"] for name in ("quantiles", "slopes")))
         return cls(marginals, arrays["effect"], arrays["loadings"], arrays["noise"], spread, extremeness)
+
+    def with_factors(self, loadings: NDArray[np.float32], noise: NDArray[np.float32]) -> ResidualModel:
+        """This model with other factors, and own parts of edges, as wide in everybody."""
+        return replace(self, loadings=loadings, noise=noise, spread=Spread.constant(len(loadings)))
 
     # --- new people ----------------------------------------------------------------------------------------------------
 
@@ -192,7 +229,7 @@ class ResidualModel:
         generator = np.random.default_rng(seed)
         for rows, values in cohort.modelled(BATCH):
             some = None if multiples is None else (multiples[0][rows], multiples[1][rows])
-            mean = self.mean(_deviation(mean_components[rows], space), space.kept)
+            mean = self.mean(space.deviation(mean_components[rows]), space.kept)
             away = self.impute(values, mean, generator, some)
             spread = self.deviations(some)
             yield rows, np.divide(away, spread, out=np.zeros_like(away), where=spread > 0)
@@ -275,7 +312,7 @@ def _independent(
         some = np.sort(generator.choice(len(some), SOME_PEOPLE, replace=False))
     found = np.zeros(len(left))
     for rows, values in cohort.take(some).modelled(BATCH):
-        mean = model().mean(_deviation(mean_components[some[rows]], space), space.kept)
+        mean = model().mean(space.deviation(mean_components[some[rows]]), space.kept)
         found += np.einsum("ne,ne->e", *[model().impute(values, mean, generator)] * 2, dtype=np.float64)
     found /= len(some)
     wrong = found * (1 - 2 * np.sqrt(2 / len(some))) > left
@@ -284,25 +321,17 @@ def _independent(
     return model(), np.where(marginals.constant, 0, left)
 
 
-def _deviation(components: NDArray[np.float64], space: EdgeSpace) -> NDArray[np.float32]:
-    return components.astype(np.float32) @ space.basis
-
-
-def _left_out(model: ResidualModel, learned: Dependence, groups: list[NDArray[np.intp]], cohort: Cohort) -> Without:
+def _without(model: ResidualModel, left_out: tuple[LeftOut, ...], cohort: Cohort) -> Without:
     """Some people, and the model as it would be without them."""
     # Marginals, most of the work, without two groups at a time; among many people a few make no difference to them.
-    step = 2 if len(groups) > 3 else 1
-    for first in range(0, len(groups), step):
-        pair = range(first, min(first + step, len(groups)))
+    step = 2 if len(left_out) > 3 else 1
+    for first in range(0, len(left_out), step):
+        pair = left_out[first : first + step]
         marginals = model.marginals
         if cohort.n_people <= 2 * SOME_PEOPLE:
-            marginals = fit_marginals(cohort.take(np.setdiff1d(np.arange(cohort.n_people), np.concatenate([groups[g] for g in pair]))))
-        for number in pair:
-            loadings, noise = learned.without(number)
-            yield (
-                _some_of(groups[number]),
-                replace(model, marginals=marginals, loadings=loadings, noise=noise, spread=Spread.constant(len(loadings))),
-            )
+            marginals = fit_marginals(cohort.take(np.setdiff1d(np.arange(cohort.n_people), np.concatenate([some.people for some in pair]))))
+        for some in pair:
+            yield _some_of(some.people), replace(model.with_factors(some.loadings, some.noise), marginals=marginals)
 
 
 def _some_of(rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -330,7 +359,7 @@ def extremeness_of(
         for rows, values in cohort.take(held).modelled(BATCH):
             some = held[rows]
             multiples = None if features is None else model.spread.of(features[some])
-            deviation = _deviation(mean_components[some], space)
+            deviation = space.deviation(mean_components[some])
             measured.append(_distance(others, values, deviation, space, generator, multiples))
             drawn = model.draw(deviation, space.kept, generator, multiples)
             near, far = (_distance(measure, drawn, deviation, space, generator, multiples) for measure in (model, others))

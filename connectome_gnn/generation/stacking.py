@@ -40,9 +40,13 @@ class Agreement:
         """Weights (J,) of :func:`stack_weights`."""
         return stack_weights(self.gram, self.along)
 
+    def size(self, weights: NDArray[np.float64]) -> float:
+        """Sum of squares of the weighted sum of predictions."""
+        return float(weights @ self.gram @ weights)
+
     def r2(self, weights: NDArray[np.float64]) -> float:
         """Share of the people's energy that the weighted sum of predictions takes away."""
-        return float((2 * weights @ self.along - weights @ self.gram @ weights) / max(self.energy, 1e-12))
+        return float((2 * weights @ self.along - self.size(weights)) / max(self.energy, 1e-12))
 
     @property
     def r2_alone(self) -> NDArray[np.float64]:

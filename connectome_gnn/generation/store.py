@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save_file
 
 from connectome_gnn import native
 from connectome_gnn.atlas import Atlas
@@ -24,11 +23,12 @@ from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
+from connectome_gnn.generation.nuisance import Nuisances
 from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.generation.transfer import Origin, Transfer
-from connectome_gnn.model_folder import CONFIG, WEIGHTS, read_model, write_config
+from connectome_gnn.model_folder import CONFIG, WEIGHTS, read_model, write_config, write_weights
 from connectome_gnn.phenotypes import PhenotypeSchema
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CARD", "FORMAT_VERSION", "check_model_target", "load_generator", "save_generator"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 CARD = "card.md"
 PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy", "scipy", "pandas", "scikit-learn")
 SPACE = ("mean", "std", "presence", "kept", "basis")
@@ -52,7 +52,7 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
     versions = {name: version(name) for name in PACKAGES}
     card = card_of(model, versions)
     with native.new_folder(path, force) as folder:
-        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, folder / WEIGHTS)
+        write_weights(folder, arrays)
         (folder / CARD).write_text(card_text(card), encoding="utf-8", newline="\n")
         record = {"versions": versions, **described, "card": card}
         write_config(folder, FORMAT_VERSION, type(model).__name__, (WEIGHTS, CARD), record)
@@ -60,15 +60,19 @@ def save_generator(model: ConnectomeGenerator, path: Path, force: bool) -> Path:
 
 
 def check_model_target(path: Path, force: bool = False) -> None:
-    """Refuse an output folder that exists (:func:`connectome_gnn.native.check_target`), or that a fit keeps its checkpoint in.
+    """Refuse an output folder that exists (:func:`connectome_gnn.native.check_target`), that a fit keeps its checkpoint in, or a cohort.
 
-    A model is handed on; a checkpoint holds numbers of people, and must not go with it.
+    A model is handed on; a checkpoint and a cohort hold numbers of people, and must not go with it.
     """
     native.check_target(path, force)
     if (path / CHECKPOINT).exists():
         raise ConnectomeError(
             f"{path} holds the checkpoint of a fit, with numbers of the people, which do not belong into a model's folder; "
             "name another folder for the model, or delete the checkpoint"
+        )
+    if all((path / name).exists() for name in native.NATIVE_FILES):
+        raise ConnectomeError(
+            f"{path} is a cohort's folder, and people's connectomes do not belong into a model's; name another folder for the model"
         )
 
 
@@ -98,6 +102,7 @@ def _described(model: ConnectomeGenerator, prefix: str = "") -> tuple[dict[str, 
         "whole_numbers": model.whole,
         "schema": model.schema.to_dict(),
         "described": model.described,
+        "processing": model.processing,
         "features": model.features.to_dict(),
         "closed_form": form,
         "settings": {
@@ -106,11 +111,15 @@ def _described(model: ConnectomeGenerator, prefix: str = "") -> tuple[dict[str, 
             "n_components": model.n_components,
             "network": None if model.network is None else vars(model.network),
             "sampler": vars(model.sampler) if isinstance(model.sampler, Recipe) else model.sampler,
+            "nuisance": list(model.nuisance),
+            "nuisance_reference": model.nuisance_reference,
         },
         "members": len(model.members),
         "training": {"cohort": model.cohort_name, "people": model.n_training, "earned": _records(model.earned)},
         "holds_training_people": model.holds_training_people,
     }
+    if model.nuisances is not None:
+        record["nuisances"] = model.nuisances.to_dict()
     if model.privacy is not None:
         record["privacy"] = {"network_share": model.privacy.network_share, **(model.account or {})}
     if model.transfer is not None:
@@ -169,6 +178,8 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
         n_components=settings["n_components"],
         sampler=Recipe(**sampler) if isinstance(sampler, dict) else sampler,
         privacy=_promised(record.get("privacy")),
+        nuisance=settings.get("nuisance", ()),
+        nuisance_reference=settings.get("nuisance_reference"),
     )
     model.account = {key: value for key, value in record["privacy"].items() if key != "network_share"} if model.privacy else None
     model.atlas = Atlas.from_frame(
@@ -177,6 +188,7 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
     model.measure, model.signed, model.scale = record["measure"], record["signed"], Scale(record["signed"])
     model.whole = record["whole_numbers"]
     model.cohort_name, model.described, model.n_training = training["cohort"], record["described"], training["people"]
+    model.processing = record["processing"]
     model.schema = PhenotypeSchema.from_dict(record["schema"], arrays.get("schema.covariance"))
     model.space = EdgeSpace(*(arrays[f"space.{name}"] for name in SPACE))
     basis = np.concatenate([model.space.basis, arrays["closed_form.patterns"]])
@@ -184,7 +196,7 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
     model.features = ProfileFeatures.from_dict(record["features"], model.schema, arrays["features.mean"], arrays["features.scale"])
     if "residual.effect" in arrays:
         model.residual = ResidualModel.from_arrays(_part(arrays, "residual."))
-    if model.sampler is not None:
+    if "people.directions" in arrays:
         model.people = PeopleSampler.from_arrays(_part(arrays, "people."))
         model.holds_training_people = model.people.holds_training_people
     model.earned = _table(training["earned"], "path")
@@ -197,6 +209,8 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
             model.members.append(member.eval())
     if "transfer" in record:
         model.transfer = _transfer(cls, model, record["transfer"], record["features"], _part(arrays, "transfer."), basis)
+    if "nuisances" in record:
+        model.nuisances = Nuisances.from_dict(record["nuisances"], model.schema)
     if "card" in record:  # what was learned of the people for it; all else in it follows from the model
         card = record["card"]
         model.people_described = [] if model.privacy is not None else card["phenotypes"]

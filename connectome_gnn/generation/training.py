@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint, digest
 
-__all__ = ["PLAIN", "Course", "Recipe", "TrainingConfig", "train"]
+__all__ = ["PLAIN", "Course", "Recipe", "TrainingConfig", "take_steps", "train"]
 
 WARM_UP = 0.3
 LARGEST_GRADIENT = 1.0
@@ -167,7 +167,7 @@ def train(
     ConnectomeError
         If Lightning or a GPU is asked for and not there.
     """
-    by_lightning, device = training.uses_lightning, training.device
+    device = training.device
     inputs = _inputs(network, values, missing, target, recipe, training, device) if checkpoint.folder is not None else ""
     course = Course(network, values, missing, target, recipe, checkpoint, stage, inputs)
     finished = checkpoint.read(stage)
@@ -177,18 +177,31 @@ def train(
         checkpoint.discard(course.partial)  # a kill may have come between the two
         return bool(finished[1]["learned"])
     course.resume()
-    if not course.ended:
-        if by_lightning:
-            from connectome_gnn.generation.lightning_engine import train_with_lightning
-
-            train_with_lightning(course, training, advance)
-        else:
-            _train_plainly(course, device, advance)
+    take_steps(course, training, advance)
     learned = course.finish()
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
     checkpoint.write(stage, arrays, {"inputs": inputs, "learned": learned})
     checkpoint.discard(course.partial)
     return learned
+
+
+def take_steps(course: Course, training: TrainingConfig = PLAIN, advance: Callable[..., None] = lambda *_, **__: None) -> None:
+    """Take the steps that a course has left, by the engine asked for; its network is then in its last state.
+
+    Raises
+    ------
+    ConnectomeError
+        If Lightning or a GPU is asked for and not there.
+    """
+    by_lightning, device = training.uses_lightning, training.device
+    if course.ended:
+        return
+    if by_lightning:
+        from connectome_gnn.generation.lightning_engine import train_with_lightning
+
+        train_with_lightning(course, training, advance)
+    else:
+        _train_plainly(course, device, advance)
 
 
 class Course:

@@ -48,7 +48,8 @@ class Origin:
     ----------
     model : the source.
     shared : phenotypes that both know, by name.
-    absent : phenotypes of the source that the other cohort lacks: what the shared ones say of them takes their place.
+    absent : phenotypes of the source that the other cohort lacks, or that nobody in it has a value of: what the shared ones say of them
+        takes their place.
     added : phenotypes that only the other cohort has.
     """
 
@@ -66,14 +67,14 @@ class Origin:
         ConnectomeError
             If they share none, or one of a name is not the same thing: other units, or levels that the source does not know.
         """
-        known = {phenotype.name: phenotype for phenotype in schema.phenotypes}
+        known = {phenotype.name: phenotype for phenotype in schema.phenotypes if table[phenotype.name].notna().any()}
         for source in model.schema.phenotypes:
             if source.name in known:
                 _check_same(source, known[source.name], table[source.name], name)
         shared = tuple(phenotype for phenotype in model.schema.names if phenotype in known)
         if not shared:
             raise ConnectomeError(
-                f"cohort {name!r} shares no phenotype with the model, so nothing can be transferred: it has {listed(schema.names)}, "
+                f"cohort {name!r} shares no phenotype with the model, so nothing can be transferred: it has {listed(known)}, "
                 f"the model {listed(model.schema.names)}; name the same phenotypes alike"
             )
         absent = tuple(phenotype for phenotype in model.schema.names if phenotype not in known)
@@ -189,7 +190,7 @@ def slim_source(model: ConnectomeGenerator) -> ConnectomeGenerator:
     if model.transfer is not None:
         forms = tuple(replace(form, basis=slim.space.basis, without=()) for form in model.transfer.forms)
         slim.transfer = replace(model.transfer, forms=forms)
-    slim.people, slim.sampler, slim.holds_training_people, slim._knows_people = None, None, False, False
+    slim.people, slim.holds_training_people, slim._knows_people = None, False, False
     slim.__dict__.pop("residual", None)
     return slim
 
@@ -230,7 +231,9 @@ class Transfer:
     centre : (kept edges,) float32 what the source expects of the small cohort's people on average.
     forms : closed forms beside the generator's own: what the source leaves, from all phenotypes and from those that it does not know.
     comparison : table of :data:`FROM_SCRATCH`, :data:`SOURCE_ALONE`, :data:`FINE_TUNED` and the difference: ``r2`` beyond the mean of
-        people left out, with its 95 % interval ``low``, ``high`` (bootstrap over people).
+        people left out, with its 95 % interval ``low``, ``high``: a bootstrap over the small cohort's people, whoever scored them. It says
+        how far other people of that cohort would move the score of these fits by this source. Not in it: that another small cohort would
+        give other fits, and that other people of the big cohort would give another source.
     source_name, source_people, source_promise : the source's cohort, its number of people, and epsilon where it kept differential privacy.
     shared, absent, added : phenotypes known to both, to the source alone, and to the small cohort alone.
     blended : share of the source's dependence between edges in how people differ around the mean.

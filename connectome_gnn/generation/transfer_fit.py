@@ -12,12 +12,13 @@ from scipy.linalg import eigh
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.evaluation.resampling import resamples
-from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, FoldModel, Folds
+from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, FoldModel
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.effect_maps import EffectSpace
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.stacking import Agreement
 from connectome_gnn.generation.transfer import FINE_TUNED, FROM_SCRATCH, GAINED, SOURCE_ALONE, Origin, Transfer, slim_source, source_gain
+from connectome_gnn.splits import Folds
 
 __all__ = ["Expected", "TransferFit", "fit_transfer"]
 

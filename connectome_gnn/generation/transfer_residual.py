@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from connectome_gnn.generation.likelihood import log_density
 from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.residual import ResidualModel, extremeness_of
 from connectome_gnn.generation.spread import Spread
+from connectome_gnn.splits import Folds
 
 __all__ = ["blended", "fit_blend"]
 
@@ -51,7 +51,7 @@ def fit_blend(
     data: TrainingData,
     residual: NDArray,
     mean: NDArray[np.float32],
-    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    folds: Folds,
     *,
     seed: int,
 ) -> tuple[ResidualModel, float]:
@@ -78,7 +78,7 @@ def fit_blend(
     components = np.asarray(scores - residual, np.float64)
     likely, without = np.zeros(len(SHARES)), []
     for rows, held in folds:
-        others = ResidualModel.fit(space, cohort.take(rows), residual[rows], explained, seed=seed, scores=scores[rows])
+        others = ResidualModel.fit(space, cohort.take(rows), residual[rows], explained, seed=seed, scores=scores[rows], baseline=False)
         latent = others.mean(components[held].astype(np.float32) @ space.basis, space.kept)
         values = cohort.scale.forward(cohort.read(held))
         likely += [log_density(blended(others, source, share), values, latent).sum() for share in SHARES]

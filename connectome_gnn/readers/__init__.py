@@ -8,6 +8,7 @@ from connectome_gnn import native
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.readers.exported import exported
 from connectome_gnn.readers.formats import FORMATS
 from connectome_gnn.readers.people import Table
 from connectome_gnn.readers.place import Place
@@ -42,13 +43,14 @@ def read_cohort(
         participants table, one person's file, or a native cohort folder.
     format : ``"native"``, ``"mrtrix"`` (tck2connectome), ``"ukb"`` (UK Biobank's zips), ``"qsirecon"`` (also QSIPrep), ``"cmp"``
         (Connectome Mapper 3), ``"bids"`` (relmat, giga-connectome), ``"tvb"`` (The Virtual Brain's zips), ``"nilearn"`` (arrays),
-        ``"graphml"`` (ndmg), ``"edges"`` (lists ``i j w``) or ``"matrices"`` (.npy, .npz, .csv, .tsv, .txt, .mat); default: what the
-        source looks like. ``cohort.info["read_from"]`` and ``["because"]`` say what it was taken for, and why.
+        ``"graphml"`` (ndmg), ``"pyg"`` (a dataset of :func:`connectome_gnn.write_cohort`), ``"edges"`` (lists ``i j w``) or ``"matrices"``
+        (.npy, .npz, .csv, .tsv, .txt, .mat); default: what the source looks like. ``cohort.info["read_from"]`` and
+        ``["because"]`` say what it was taken for, and why.
     participants : participants table (BIDS), its file, a UK Biobank table, or what :func:`read_ukb_phenotypes` gives; default
         ``participants.tsv`` in the source folder. The cohort is in its order.
-    atlas : the atlas, a table of its regions (:func:`read_regions`: BIDS, MRtrix ``labelconvert``, brainGraph, ...), or a list that is
-        known by name (``"mrtrix_fs_default"``, ``"ukb_aparc_tian_s1"``); default ``atlas.tsv`` in the source folder, or the names that the
-        files give. The number of regions alone never decides it.
+    atlas : the atlas, a table of its regions (:func:`read_regions`: BIDS, MRtrix ``labelconvert``, brainGraph, ...), or its name
+        (``"mrtrix_fs_default"``, ``"ukb_aparc_tian_s1"``, ``"schaefer200"``: :meth:`connectome_gnn.Atlas.load`); default ``atlas.tsv`` in
+        the source folder, or the names that the files give. The number of regions alone never decides it.
     measure : what a weight is (``"streamline_count"``, ``"mean_fa"``, ``"pearson"``, ...), where the files do not say; where they hold
         several, the one to read.
     strict : whether a person who is only in the table or only among the files, or whose connectome cannot be used, is an error;
@@ -81,7 +83,7 @@ def read_cohort(
     connectome_gnn.Cohort.quality : who stands out, and why.
     """
     options = Options(format, participants, atlas, measure, signed, name, pattern, key, first_index, strict, workers)
-    place = _place(source, options)
+    place, options = _place(source, options)
     if _is_native(place, options):
         return _load_native(place.root, options)
     return Reading.open(place, options).in_memory()
@@ -121,17 +123,17 @@ def convert_cohort(
     options = Options(format, participants, atlas, measure, signed, name, pattern, key, first_index, strict, workers)
     out = Path(out)
     native.check_target(out, force)
-    place = _place(source, options)
+    place, options = _place(source, options)
     if _is_native(place, options):
         _load_native(place.root, options).save(out, force)
         return Cohort.load(out, check=False)
     return Reading.open(place, options).on_disk(out, force)
 
 
-def _place(source: str | Path, options: Options) -> Place:
+def _place(source: str | Path, options: Options) -> tuple[Place, Options]:
     if options.format is not None and options.format not in FORMATS:
         raise ConnectomeError(f"expected a format among {', '.join(FORMATS)}, got {options.format!r}")
-    return options.place(source)
+    return exported(Path(source), options) or (options.place(source), options)
 
 
 def _is_native(place: Place, options: Options) -> bool:

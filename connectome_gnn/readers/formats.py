@@ -10,6 +10,7 @@ from connectome_gnn.readers.graphml import GRAPHML
 from connectome_gnn.readers.matrices import MATRICES
 from connectome_gnn.readers.mrtrix import MRTRIX
 from connectome_gnn.readers.nilearn_arrays import NILEARN
+from connectome_gnn.readers.pyg import PYG
 from connectome_gnn.readers.qsirecon import QSIRECON
 from connectome_gnn.readers.source import Claim, Format, Request, Source
 from connectome_gnn.readers.tvb import TVB
@@ -42,6 +43,7 @@ FORMATS: dict[str, Format] = {
         TVB,
         NILEARN,
         GRAPHML,
+        PYG,
         EDGELIST,
         MATRICES,
     )

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.atlases.sides import without_side
 from connectome_gnn.edges import to_matrices
-from connectome_gnn.readers.labels import sides_of, without_side
+from connectome_gnn.readers.labels import sides_of
 
 __all__ = ["doubt_order", "homotopic_pairs", "homotopic_rank"]
 

@@ -1,74 +1,13 @@
-"""Lists of regions that tools write without names, and which must not be taken for each other.
-
-MRtrix's and UK Biobank's 84 regions share their cortex, in another order, and differ in the rest; so do their 164. Names and orders are
-those of MRtrix's ``labelconvert`` table fs_default and of the label lists of the UK Biobank connectomes (Mansour et al. 2023).
-"""
+"""Atlases of the same size that must not be taken for each other."""
 
 from __future__ import annotations
 
 from connectome_gnn.atlas import UNKNOWN, Atlas
+from connectome_gnn.atlases.lists import TIAN
+from connectome_gnn.atlases.sides import hemisphere_of
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.readers.labels import hemisphere_of
 
-__all__ = ["KNOWN", "atlas_needed", "check_known", "known_atlas", "of_size"]
-
-DESIKAN = (
-    "bankssts",
-    "caudalanteriorcingulate",
-    "caudalmiddlefrontal",
-    "cuneus",
-    "entorhinal",
-    "fusiform",
-    "inferiorparietal",
-    "inferiortemporal",
-    "isthmuscingulate",
-    "lateraloccipital",
-    "lateralorbitofrontal",
-    "lingual",
-    "medialorbitofrontal",
-    "middletemporal",
-    "parahippocampal",
-    "paracentral",
-    "parsopercularis",
-    "parsorbitalis",
-    "parstriangularis",
-    "pericalcarine",
-    "postcentral",
-    "posteriorcingulate",
-    "precentral",
-    "precuneus",
-    "rostralanteriorcingulate",
-    "rostralmiddlefrontal",
-    "superiorfrontal",
-    "superiorparietal",
-    "superiortemporal",
-    "supramarginal",
-    "frontalpole",
-    "temporalpole",
-    "transversetemporal",
-    "insula",
-)
-ASEG = ("Thalamus", "Caudate", "Putamen", "Pallidum", "Hippocampus", "Amygdala", "Accumbens-area")
-TIAN = ("HIP", "AMY", "pTHA", "aTHA", "NAc", "GP", "PUT", "CAU")
-"""Tian's subcortex at scale 1; the right side comes first."""
-
-KNOWN: dict[str, tuple[str, ...]] = {
-    "mrtrix_fs_default": (
-        *(f"ctx-lh-{name}" for name in DESIKAN),
-        "Left-Cerebellum-Cortex",
-        *(f"Left-{name}" for name in ASEG),
-        *(f"Right-{name}" for name in ASEG),
-        *(f"ctx-rh-{name}" for name in DESIKAN),
-        "Right-Cerebellum-Cortex",
-    ),
-    "ukb_aparc_tian_s1": (
-        *(f"left_{name}" for name in DESIKAN),
-        *(f"right_{name}" for name in DESIKAN),
-        *(f"{name}-rh" for name in TIAN),
-        *(f"{name}-lh" for name in TIAN),
-    ),
-}
-"""Atlases that can be named where a file names no regions; without coordinates."""
+__all__ = ["atlas_needed", "check_known", "of_size"]
 
 UKB_SIZES = {
     84: "aparc",
@@ -80,12 +19,13 @@ UKB_SIZES = {
     1054: "Schaefer 1000",
 }
 MRTRIX_SIZES = {84: "fs_default", 164: "fs_a2009s", 379: "hcpmmp1_ordered"}
-
-
-def known_atlas(name: str) -> Atlas | None:
-    """The atlas of one of the lists of :data:`KNOWN`, or None."""
-    labels = KNOWN.get(name)
-    return None if labels is None else Atlas(labels, [hemisphere_of(label) for label in labels], name=name)
+NAMED = {
+    84: ("mrtrix_fs_default", "ukb_aparc_tian_s1"),
+    216: ("ukb_schaefer200_tian_s1",),
+    376: ("ukb_glasser_tian_s1",),
+    379: ("mrtrix_hcpmmp1_ordered",),
+}
+"""Of these, the ones that can be named as atlas."""
 
 
 def of_size(n_regions: int) -> str:
@@ -95,11 +35,12 @@ def of_size(n_regions: int) -> str:
         lists.append(f"MRtrix's {MRTRIX_SIZES[n_regions]}")
     if n_regions in UKB_SIZES:
         lists.append(f"UK Biobank's {UKB_SIZES[n_regions]} with Tian's subcortex")
-    named = [name for name, labels in KNOWN.items() if len(labels) == n_regions]
+    named = NAMED.get(n_regions, ())
     if not lists:
         return ""
     say = f" (atlas={' or '.join(map(repr, named))})" if named else ""
-    return f"{n_regions} regions may be {' or '.join(lists)}, which are not the same regions{say}"
+    other = ", which are not the same regions" if len(lists) > 1 else ""
+    return f"{n_regions} regions may be {' or '.join(lists)}{other}{say}"
 
 
 def atlas_needed(what: str, n_regions: int | None = None) -> ConnectomeError:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from connectome_gnn.atlas import UNKNOWN, Atlas
+from connectome_gnn.atlases.sides import hemisphere_of
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["check_labels", "counted", "hemisphere_of", "sides_of", "without_side"]
-
-SIDE = re.compile(r"(?:^|(?<=[^A-Za-z]))(left|right|lh|rh|l|r)(?=[^A-Za-z]|$)", re.IGNORECASE)
+__all__ = ["check_labels", "counted", "sides_of"]
 
 
 def counted(labels: Sequence[str]) -> bool:
@@ -39,17 +37,6 @@ def check_labels(labels: Sequence[str], atlas: Atlas, where: str, what: str = "r
     )
 
 
-def hemisphere_of(label: str) -> str:
-    """``"L"``, ``"R"`` or ``"n/a"``, by the words left, right, lh, rh, L or R in a name (``ctx-lh-insula``, ``HIP-rh``, ``L.BSTS``)."""
-    sides = {match.group().upper()[0] for match in SIDE.finditer(label)}
-    return sides.pop() if len(sides) == 1 else UNKNOWN
-
-
 def sides_of(atlas: Atlas) -> tuple[str, ...]:
     """Hemisphere of every region, (R,): the atlas's own, or by the name where the atlas does not say."""
     return tuple(side if side != UNKNOWN else hemisphere_of(label) for label, side in zip(atlas.labels, atlas.hemisphere, strict=True))
-
-
-def without_side(label: str) -> str:
-    """A region's name without the word that says left or right."""
-    return SIDE.sub("|", label).lower()

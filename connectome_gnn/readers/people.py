@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.native import read_participants
+from connectome_gnn.readers.phenotype_tables import join_phenotypes
 from connectome_gnn.readers.ukb_phenotypes import is_ukb_table, read_ukb_phenotypes
-from connectome_gnn.tables import people_table
+from connectome_gnn.tables import people_table, row_names
 
 __all__ = ["SHOWN", "Participants", "Table", "listed"]
 
@@ -30,14 +31,16 @@ class Participants:
 
     Parameters
     ----------
-    table : people indexed by participant_id (text), perhaps with the descriptions of its columns, or a file to read (BIDS, or UK
-        Biobank's), or None where nothing is known of the people.
+    table : people indexed by participant_id (text), perhaps with the descriptions of its columns, or a file to read (BIDS, with the
+        tables of the folder ``phenotype`` beside it, or UK Biobank's), or None where nothing is known of the people.
 
     Attributes
     ----------
     table : DataFrame indexed by participant_id, or None.
     described : what is known of each column (``participants.json``).
+    names : what a connectome of each row is named: participant_id, with ``_sample-<n>`` where the table has a column ``sample``.
     where : the place, to begin a message with.
+    notes : what the user should know of the table.
     whole : whether the table is of a whole population (UK Biobank's), most of whom have no connectome.
     """
 
@@ -46,6 +49,7 @@ class Participants:
         self.described: dict[str, Any] = {}
         self.where = "the participants table"
         self.whole = False
+        self.notes: list[str] = []
         if isinstance(table, tuple):
             self.table, self.described = people_table(table[0]), dict(table[1])
             self.whole = bool(self.table.attrs.get("whole_population"))
@@ -55,8 +59,13 @@ class Participants:
             self.where = str(table)
             self.whole = is_ukb_table(Path(table))
             self.table, self.described = read_ukb_phenotypes(table) if self.whole else read_participants(table)
+            beside = Path(table).parent / "phenotype"
+            if Path(table).name == "participants.tsv" and beside.is_dir():
+                self.table, self.described, self.notes = join_phenotypes(self.table, self.described, beside)
+        self.names: tuple[str, ...] = ()
         if self.table is not None:
-            twice = self.table.index[self.table.index.duplicated()]
+            self.names = tuple(row_names(self.table))
+            twice = self.table.index[pd.Index(self.names).duplicated()]
             if len(twice):
                 raise ConnectomeError(f"{self.where}: participant_id must be unique, {twice[0]!r} occurs more than once")
 
@@ -84,16 +93,17 @@ class Participants:
         if self.table is None:
             index = pd.Index(list(found), name="participant_id", dtype=object)
             return np.arange(len(found)), pd.DataFrame(index=index), {}, []
-        same = _same_people(self.table.index, found)
+        rows_named = pd.Index(self.names, dtype=object)
+        same = _same_people(rows_named, found)
         names = [same.get(name, name) for name in found]
-        notes = []
+        notes = list(self.notes)
         if same:
             first = next(iter(same))
             notes.append(f"{len(same)} people are named otherwise in {self.where} than in {what} ({first!r} is {same[first]!r})")
         place = {participant: row for row, participant in enumerate(names)}
-        in_table = self.table.index.isin(names)
-        listed_ids = set(self.table.index[in_table])
-        without = list(self.table.index[~in_table])
+        in_table = rows_named.isin(names)
+        listed_ids = set(rows_named[in_table])
+        without = list(rows_named[~in_table])
         unknown = [i for i in names if i not in listed_ids]
         if self.whole and without and in_table.any():
             notes.append(f"{len(without):,} of {len(self.table):,} people of {self.where} have no connectome, and are not in the cohort")
@@ -109,7 +119,7 @@ class Participants:
         if parts and (strict or len(kept) == 0):
             raise ConnectomeError("; ".join(parts) + f"; {hint}")
         left_out = dict.fromkeys(without, "no connectome") | dict.fromkeys(unknown, "no row in the participants table")
-        return np.array([place[i] for i in kept.index], dtype=np.intp), kept, left_out, notes
+        return np.array([place[i] for i in rows_named[in_table]], dtype=np.intp), kept, left_out, notes
 
 
 def _same_people(table: Iterable[str], found: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from connectome_gnn import native
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
+from connectome_gnn.cohort_folder import RECORDED
 from connectome_gnn.edges import Scale
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.progress import progress
@@ -62,6 +63,8 @@ class Options:
     first_index: int | None = None
     strict: bool = True
     workers: int | None = None
+    record: Mapping[str, Any] | None = None
+    """What ``cohort.json`` says, where a folder is one of :func:`connectome_gnn.write_cohort`."""
 
     def place(self, source: str | Path) -> Place:
         """The files at a path or glob, the tables that were given left out."""
@@ -111,7 +114,7 @@ class Reading:
         if participants is None and place.is_folder and (beside / "participants.tsv").is_file():
             participants = beside / "participants.tsv"
         people = Participants(participants)
-        ids = None if people.table is None else tuple(people.table.index)
+        ids = None if people.table is None else people.names
         signed = options.signed
         if signed is None and options.measure is not None:
             signed = options.measure.lower() in SIGNED_MEASURES
@@ -119,7 +122,7 @@ class Reading:
         if options.format is None:
             format, because = detect(request)
         else:
-            format, because = FORMATS[options.format], "as the user says"
+            format, because = FORMATS[options.format], "as the user says" if options.record is None else "as its cohort.json says"
         _announce(f"{place.root}: read as {format.name} ({format.title}), {because}")
         source = format.open(request)
         regions = atlas or source.atlas
@@ -256,7 +259,9 @@ class Reading:
         for person, fact in self.facts.items():
             for name, value in fact.items():
                 found.setdefault(name, {})[person] = value
-        info = {"read_from": self.format, "because": self.because, "notes": self.notes, "left_out": self.left_out}
+        record = self.options.record or {}
+        written = {key: value for key, value in record.items() if key not in RECORDED}
+        info = {**written, "read_from": self.format, "because": self.because, "notes": self.notes, "left_out": self.left_out}
         return Cohort(
             weights,
             self.table,
@@ -264,6 +269,7 @@ class Reading:
             measure=self.measure,
             signed=self.signed,
             name=self.options.name or self.source_name(),
+            kind=str(record.get("kind", "observed")),
             described=self.described,
             info={**info, "reading": found} if found else info,
             check=False,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from connectome_gnn.atlas import UNKNOWN, Atlas
+from connectome_gnn.atlases import NAMES as NAMED
+from connectome_gnn.atlases.sides import hemisphere_of
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.readers.archives import read_bytes
-from connectome_gnn.readers.known import KNOWN, known_atlas
-from connectome_gnn.readers.labels import hemisphere_of
 from connectome_gnn.readers.text import decode, is_number, split_lines
 
 __all__ = ["atlas_of_labels", "read_atlas", "read_regions"]
@@ -30,13 +30,11 @@ BACKGROUND = {"???", "unknown", "background"}
 
 
 def read_atlas(atlas: Atlas | str | Path) -> Atlas:
-    """An atlas from an atlas, the name of a list of regions (:data:`connectome_gnn.readers.known.KNOWN`), or a table of regions."""
+    """An atlas from an atlas, the name of one (:meth:`connectome_gnn.atlas.Atlas.load`), or a table of regions."""
     if isinstance(atlas, Atlas):
         return atlas
-    if not Path(atlas).is_file() and str(atlas) in KNOWN:
-        known = known_atlas(str(atlas))
-        if known is not None:
-            return known
+    if not Path(atlas).is_file() and str(atlas) in NAMED:
+        return Atlas.load(atlas)
     return read_regions(Path(atlas))
 
 
@@ -60,7 +58,7 @@ def read_regions(path: Path) -> Atlas:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no atlas table at {path}; expected a table with a column 'label', or the name of one of: {', '.join(KNOWN)}"
+            f"no atlas table at {path}; expected a table with a column 'label', or the name of one of: {', '.join(NAMED)}"
         )
     lines = [
         line for line in decode(read_bytes(path, MOST_BYTES), str(path)).splitlines() if line.strip() and not line.lstrip().startswith("#")

@@ -9,9 +9,9 @@ from zipfile import ZipFile
 import numpy as np
 
 from connectome_gnn.atlas import Atlas
+from connectome_gnn.atlases.sides import hemisphere_of
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.readers.archives import open_zip, read_member
-from connectome_gnn.readers.labels import hemisphere_of
 from connectome_gnn.readers.regions import atlas_of_labels
 from connectome_gnn.readers.source import EVERYBODY, Claim, Format, RawConnectome, Request, Source
 from connectome_gnn.readers.text import BYTES_A_CELL, decode, is_number, parse_matrix

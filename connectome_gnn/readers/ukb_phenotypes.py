@@ -30,10 +30,10 @@ EID = {"eid", "f.eid", "n_eid", "participant.eid", "participant_id"}
 STYLES = (
     re.compile(r"(?P<field>\d+)-(?P<instance>\d+)\.(?P<array>\d+)"),
     re.compile(r"f\.(?P<field>\d+)\.(?P<instance>\d+)\.(?P<array>\d+)"),
-    re.compile(r"n_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)"),
+    re.compile(r"(?:n|s|ts)_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)"),
     re.compile(r"(?:participant\.)?p(?P<field>\d+)(?:_i(?P<instance>\d+))?(?:_a(?P<array>\d+))?"),
 )
-"""How columns are named: 21003-2.0, f.21003.2.0, n_21003_2_0, p21003_i2 or participant.p21003_i2."""
+"""How columns are named: 21003-2.0, f.21003.2.0, n_21003_2_0 (s_ for text, ts_ for dates), p21003_i2 or participant.p21003_i2."""
 MISSING_CODES = (-1, -2, -3, -4, -5, -6, -9, -10, -11, -13, -18, -21, -23, -27, -121, -313, -521, -818)
 """Codes that UK Biobank documents for answers that are none, where values are not negative (-7, none of the above, is an answer)."""
 MISSING_TEXT = {"", "do not know", "prefer not to answer", "not known", "unsure", "test not completed", "na", "n/a", "nan"}
