@@ -39,7 +39,8 @@ TRAINING, HELD_OUT = 200, 100
 STRONG, WEAK = ["age_sex", "body"], ["cognition", "lifestyle"]
 ASSOCIATION, SENSORY = ["Frontoparietal", "Default"], ["Visual"]
 PARTS = ("truth", "coverage", "no_effect", "seeds", "age_maps")
-IMPORTANCES = ("contribution", "shapley", "permutation", "gradient")
+SHARES = ("contribution", "shapley", "gradient")
+"""Methods whose values are parts of what all phenotypes explain together."""
 
 
 def truth_recovered(people: int, regions: int, phenotypes: int, seed: int, settings: dict) -> dict:
@@ -71,9 +72,7 @@ def truth_recovered(people: int, regions: int, phenotypes: int, seed: int, setti
         "phenotypes": phenotypes,
         "seconds_held_out": seconds,
         "seconds_everybody": everybody,
-        "shares": {
-            method: {group: float(groups.loc[(method, group), "share"]) for group in truth.by_group.index} for method in IMPORTANCES
-        },
+        "shares": {method: {group: float(groups.loc[(method, group), "share"]) for group in truth.by_group.index} for method in SHARES},
         "true_shares": truth.by_group["share"].to_dict(),
         "largest_share_error": float((groups.loc["shapley", "share"] - truth.by_group["share"]).abs().max()),
         "four_to_one": why.ratio(STRONG, WEAK)._asdict(),
@@ -280,11 +279,11 @@ def _truth(record: dict) -> str:
         f"{truth['people']:,} people x {truth['regions']} regions x {truth['phenotypes']} phenotypes: attributed in "
         f"{truth['seconds_held_out']:.0f} s on held-out people, in {truth['seconds_everybody']:.0f} s on everybody. Shares of groups:",
         "",
-        "| group | true share | " + " | ".join(IMPORTANCES) + " |",
-        "|---" * (2 + len(IMPORTANCES)) + "|",
+        "| group | true share | " + " | ".join(SHARES) + " |",
+        "|---" * (2 + len(SHARES)) + "|",
     ]
     for group, share in truth["true_shares"].items():
-        lines.append(f"| {group} | {share:.2f} | " + " | ".join(f"{truth['shares'][m][group]:.2f}" for m in IMPORTANCES) + " |")
+        lines.append(f"| {group} | {share:.2f} | " + " | ".join(f"{truth['shares'][m][group]:.2f}" for m in SHARES) + " |")
     contrasts = {
         "four_to_one": "age, sex and body against cognition and lifestyle, as a ratio",
         "association_less_visual": "cognition in association networks less in the visual one",
