@@ -29,13 +29,14 @@ from numpy.typing import NDArray
 
 from connectome_gnn import Cohort, ConnectomeError, ConnectomeGenerator, ConnectomeWarning, evaluate, privacy_report, simulate_cohort
 from connectome_gnn.generation import model as model_room
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import ConnectomeModel
 from connectome_gnn.generation.people_sampler import learn_sampler
 from connectome_gnn.generation.recipe_choice import SAMPLERS, Sampler, recipes
 from connectome_gnn.generation.recombination import COPULA as COPULA_RECIPE
 from connectome_gnn.generation.recombination import SAMPLING_RIVALS, Recipe
 from connectome_gnn.generation.residual import LeftOut, ResidualModel
 from connectome_gnn.generation.rivals import ALL_RIVALS
+from connectome_gnn.generation.training_data import TrainingData
 
 REAL = ("lemon", "ucl_parkinson", "corr_kki")
 SIMULATED: dict[str, dict[str, Any]] = {

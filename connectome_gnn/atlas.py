@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,16 @@ class Atlas:
         """The atlas as a table with columns label, hemisphere, network, x, y, z."""
         table = pd.DataFrame({"label": self.labels, "hemisphere": self.hemisphere, "network": self.network})
         return table.assign(**dict(zip("xyz", self.xyz.T, strict=True)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values, the inverse of :meth:`from_dict`."""
+        table = self.to_frame().astype(object)
+        return {"name": self.name, **{str(column): table[column].where(table[column].notna(), None).tolist() for column in table}}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Atlas:
+        """An atlas from :meth:`to_dict`."""
+        return cls.from_frame(pd.DataFrame({column: values for column, values in record.items() if column != "name"}), record["name"])
 
     @classmethod
     def from_frame(cls, table: pd.DataFrame, name: str = "", source: str = "the atlas table") -> Atlas:

@@ -15,9 +15,9 @@ from connectome_gnn.generation.closed_form import TOGETHER, ClosedForm, _LeftOut
 from connectome_gnn.generation.effect_maps import MAPS, EffectSpace, MapKind, MapPrior, Noise, map_kinds, step_of
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.messages import message_matrix
-from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.paths import Paths, People, Statistics
 from connectome_gnn.generation.stacking import Agreement
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.phenotypes import PhenotypeSchema
 from connectome_gnn.simulate import simulate_cohort
 

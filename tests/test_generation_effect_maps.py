@@ -25,7 +25,7 @@ from connectome_gnn.generation.effect_maps import (
     step_of,
     systems_of,
 )
-from connectome_gnn.generation.model import TrainingData
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.simulate import simulate_cohort
 
 REGIONS = 7

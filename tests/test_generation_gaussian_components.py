@@ -11,7 +11,7 @@ from sklearn.covariance import LedoitWolf, ledoit_wolf_shrinkage
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.gaussian_components import GaussianComponents, edge_shrinkage
-from connectome_gnn.generation.model import TrainingData
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.simulate import simulate_cohort
 
 pytestmark = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")

@@ -26,11 +26,11 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning, ExtrapolationWarning, PhenotypeWarning
 from connectome_gnn.evaluation import evaluate
 from connectome_gnn.generation.generator import ConnectomeGenerator
-from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.network import NetworkConfig
 from connectome_gnn.generation.network_fit import NETWORK_LABEL
 from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.rivals import RIVALS
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.simulate import simulate_cohort
 
 quiet = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")

@@ -14,8 +14,8 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation import kernel_ridge
 from connectome_gnn.generation.kernel_ridge import Choice, KernelRidge, ProfileKernel
 from connectome_gnn.generation.linear import STRENGTHS
-from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.rivals import BandedRidge, ComponentRidge
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.simulate import simulate_cohort
 
 pytestmark = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")

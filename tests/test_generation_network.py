@@ -8,9 +8,9 @@ import torch
 
 from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.generation.linear import RidgeSystem
-from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask
 from connectome_gnn.generation.network_fit import component_gate, cross_fit
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.simulate import simulate_cohort
 
 

@@ -15,7 +15,8 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError, PhenotypeWarning
 from connectome_gnn.generation.closed_form import FoldModel
 from connectome_gnn.generation.generator import ConnectomeGenerator
-from connectome_gnn.generation.model import MIN_PEOPLE, ConnectomeModel
+from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.training_data import MIN_PEOPLE
 from connectome_gnn.progress import progress
 
 __all__ = ["Refits", "Values"]

@@ -15,8 +15,9 @@ from sklearn.covariance import oas
 
 from connectome_gnn.generation.correlation_coordinates import CoordinateCohort, ScaleCoordinates, coordinates_of
 from connectome_gnn.generation.edge_space import EdgeSpace
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import ConnectomeModel
 from connectome_gnn.generation.phenotype_classes import PhenotypeClasses
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.generation.vector_field import FlowConfig, train_field
 
 __all__ = ["ClassPrior", "FlowMatching"]

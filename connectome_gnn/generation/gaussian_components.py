@@ -15,7 +15,8 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.likelihood import log_density
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.training_data import TrainingData
 
 __all__ = ["ClippedGaussian", "GaussianComponents", "edge_shrinkage"]
 

@@ -16,7 +16,7 @@ from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.card import described_people, score_interval
 from connectome_gnn.generation.closed_form import TOGETHER, standard_error
-from connectome_gnn.generation.model import BATCH, ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import BATCH, ConnectomeModel
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask
 from connectome_gnn.generation.network_fit import NETWORK_LABEL, fit_network, network_task
 from connectome_gnn.generation.nuisance import Nuisance, Nuisances, check_nuisance
@@ -27,6 +27,7 @@ from connectome_gnn.generation.recipe_choice import Sampler, check_sampler
 from connectome_gnn.generation.recombination import PeopleSampler, Recipe
 from connectome_gnn.generation.stack_fit import StackFit
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.generation.transfer import Transfer, check_cohort, source_digest
 from connectome_gnn.generation.transfer_residual import fit_blend
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema

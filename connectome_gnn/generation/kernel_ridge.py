@@ -15,8 +15,9 @@ from scipy.linalg import eigh
 from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.linear import RidgeSystem, band_scales
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import ConnectomeModel
 from connectome_gnn.generation.paths import Statistics
+from connectome_gnn.generation.training_data import TrainingData
 
 __all__ = ["Choice", "KernelRidge", "ProfileKernel"]
 

@@ -13,8 +13,10 @@ from scipy.linalg import cholesky
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.linear import RidgeSystem
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.generation.wiring_growth import Wiring, energies, grow
+from connectome_gnn.splits import Folds
 
 __all__ = ["MatchingIndex"]
 
@@ -194,9 +196,7 @@ class _Regression:
     gained: float
 
     @classmethod
-    def fit(
-        cls, profiles: NDArray[np.float64], target: NDArray[np.float64], folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
-    ) -> _Regression:
+    def fit(cls, profiles: NDArray[np.float64], target: NDArray[np.float64], folds: Folds) -> _Regression:
         error = total = 0.0
         for rows, held in folds:
             if len(rows) and len(held):

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint
 from connectome_gnn.generation.edge_space import EdgeSpace
-from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask, profile_tensors
 from connectome_gnn.generation.training import PLAIN, TrainingConfig, train
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.graphs import region_features
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 from connectome_gnn.splits import Folds

@@ -19,7 +19,6 @@ from connectome_gnn.generation.closed_form import ClosedForm
 from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.features import AGE_SQUARED, KNOTS, SEX_BY_AGE, ProfileFeatures, age_and_sex
-from connectome_gnn.generation.model import MIN_PEOPLE
 from connectome_gnn.generation.network import NetworkConfig
 from connectome_gnn.generation.privacy import DifferentialPrivacy, Ledger
 from connectome_gnn.generation.private_edges import released_edges
@@ -28,6 +27,7 @@ from connectome_gnn.generation.private_modes import backbone_harmonics, edge_mod
 from connectome_gnn.generation.private_residual import private_residual
 from connectome_gnn.generation.private_schema import bounded_table, public_schema, released_schema
 from connectome_gnn.generation.private_statistics import unit_weights
+from connectome_gnn.generation.training_data import MIN_PEOPLE
 from connectome_gnn.phenotypes import PhenotypeSchema
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from sklearn.neighbors import NearestNeighbors
 from connectome_gnn.generation.gaussian_components import GaussianComponents
 from connectome_gnn.generation.kernel_ridge import KernelRidge
 from connectome_gnn.generation.linear import band_scales
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import ConnectomeModel
 from connectome_gnn.generation.paths import Statistics
+from connectome_gnn.generation.training_data import TrainingData
 
 __all__ = ["ALL_RIVALS", "RIVALS", "BandedRidge", "ComponentRidge", "NearestPeople", "Ridge", "TrainingMean"]
 

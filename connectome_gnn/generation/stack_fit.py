@@ -15,7 +15,7 @@ from connectome_gnn.generation.directions import Directions
 from connectome_gnn.generation.effect_maps import EffectSpace, map_kinds, step_of, systems_of
 from connectome_gnn.generation.features import ProfileFeatures
 from connectome_gnn.generation.messages import message_matrix, similar_profiles
-from connectome_gnn.generation.model import TrainingData
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.generation.transfer import Origin
 from connectome_gnn.generation.transfer_fit import TransferFit, fit_transfer
 from connectome_gnn.splits import Folds

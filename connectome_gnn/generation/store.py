@@ -94,9 +94,8 @@ def _described(model: ConnectomeGenerator, prefix: str = "") -> tuple[dict[str, 
         arrays |= {"gate": model.gate, "unit": model.members[0].unit.numpy()}
         for number, member in enumerate(model.members):
             arrays |= {f"member{number}.{name}": np.asarray(value) for name, value in member.state_dict().items()}
-    table = model.atlas.to_frame().astype(object)
     record: dict[str, Any] = {
-        "atlas": {"name": model.atlas.name, **{c: table[c].where(table[c].notna(), None).tolist() for c in table}},
+        "atlas": model.atlas.to_dict(),
         "measure": model.measure,
         "signed": model.signed,
         "whole_numbers": model.whole,
@@ -178,13 +177,11 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
         n_components=settings["n_components"],
         sampler=Recipe(**sampler) if isinstance(sampler, dict) else sampler,
         privacy=_promised(record.get("privacy")),
-        nuisance=settings.get("nuisance", ()),
-        nuisance_reference=settings.get("nuisance_reference"),
+        nuisance=settings["nuisance"],
+        nuisance_reference=settings["nuisance_reference"],
     )
     model.account = {key: value for key, value in record["privacy"].items() if key != "network_share"} if model.privacy else None
-    model.atlas = Atlas.from_frame(
-        pd.DataFrame({key: value for key, value in record["atlas"].items() if key != "name"}), record["atlas"]["name"]
-    )
+    model.atlas = Atlas.from_dict(record["atlas"])
     model.measure, model.signed, model.scale = record["measure"], record["signed"], Scale(record["signed"])
     model.whole = record["whole_numbers"]
     model.cohort_name, model.described, model.n_training = training["cohort"], record["described"], training["people"]

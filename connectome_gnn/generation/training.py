@@ -293,15 +293,19 @@ class Course:
 
     @torch.no_grad()
     def squared_error(self, rows: Tensor, device: torch.device) -> float:
-        """Sum over rows and components of the squared error, in batches, so that memory does not grow with the people."""
+        """Sum over rows of :meth:`error`, in batches, so that memory does not grow with the people."""
         training = self.network.training
         self.network.eval()
         total = 0.0
         for part in rows.split(VALIDATION_BATCH):
             predicted = self.network(self.values[part].to(device), self.missing[part].to(device))
-            total += ((predicted - self.target[part].to(device)) ** 2).sum(dtype=torch.float64).item()
+            total += self.error(predicted, self.target[part].to(device)).item()
         self.network.train(training)
         return total
+
+    def error(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Sum of squared errors, in float64."""
+        return ((predicted - target) ** 2).sum(dtype=torch.float64)
 
     @property
     def due(self) -> bool:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE, EdgeSpace
 from connectome_gnn.generation.likelihood import log_density
-from connectome_gnn.generation.model import TrainingData
 from connectome_gnn.generation.residual import ResidualModel, extremeness_of
 from connectome_gnn.generation.spread import Spread
+from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.splits import Folds
 
 __all__ = ["blended", "fit_blend"]

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.model import ConnectomeModel, TrainingData
+from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.training_data import TrainingData
 
 __all__ = ["PUBLISHED", "SMALL", "ConditionalVAE", "VariationalConfig", "VariationalNetwork"]
 

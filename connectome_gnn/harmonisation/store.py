@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 
@@ -28,13 +27,11 @@ KINDS: dict[str, type[ComBat] | type[ConfoundRegression]] = {"ComBat": ComBat, "
 def save_harmoniser(harmoniser: Harmoniser, path: Path, force: bool = False) -> Path:
     """See :meth:`connectome_gnn.harmonisation.Harmoniser.save`."""
     learned, arrays = harmoniser._learned()
-    table = harmoniser.atlas.to_frame().astype(object)
-    atlas = {"name": harmoniser.atlas.name, **{str(name): table[name].where(table[name].notna(), None).tolist() for name in table}}
     record = {
         "versions": {name: version(name) for name in PACKAGES},
         "settings": harmoniser._settings(),
         "learned": learned,
-        "atlas": atlas,
+        "atlas": harmoniser.atlas.to_dict(),
         "measure": harmoniser.measure,
         "signed": harmoniser.signed,
         "least_weight": harmoniser.least,
@@ -64,8 +61,7 @@ def load_harmoniser(path: str | Path) -> Any:
     try:
         harmoniser = KINDS[record["kind"]](**record["settings"])
         harmoniser._relearn(record["learned"], load_arrays(content[WEIGHTS]))
-        frame = pd.DataFrame({name: column for name, column in record["atlas"].items() if name != "name"})
-        harmoniser.atlas = Atlas.from_frame(frame, record["atlas"]["name"])
+        harmoniser.atlas = Atlas.from_dict(record["atlas"])
         harmoniser.measure, harmoniser.signed, harmoniser.least = record["measure"], record["signed"], record["least_weight"]
         training = record["training"]
         harmoniser.cohort_name, harmoniser.n_training = training["cohort"], training["people"]

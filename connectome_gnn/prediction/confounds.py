@@ -69,17 +69,7 @@ class ConfoundRemoval:
         for rows in slices(len(cohort), PEOPLE_AT_ONCE):
             values = self._left(cohort, rows, held)
             weights[rows] = cohort.scale.inverse(values if cohort.signed else np.maximum(values, 0))
-        return Cohort(
-            weights,
-            cohort.phenotypes,
-            cohort.atlas,
-            measure=cohort.measure,
-            signed=cohort.signed,
-            name=cohort.name,
-            kind=cohort.kind,
-            described=cohort.described,
-            info=cohort.info,
-        )
+        return cohort.with_weights(weights)
 
     def _left(self, cohort: Cohort, rows: slice, held: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, E) what is left of some rows, lifted where an edge has to be."""

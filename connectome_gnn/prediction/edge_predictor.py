@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from importlib.metadata import version
@@ -25,7 +26,7 @@ PACKAGES = ("connectome-gnn", "numpy", "scikit-learn", "torch")
 TASKS = {"regression": "numbers", "classification": "classes"}
 
 
-class EdgePredictor:
+class EdgePredictor(ABC):
     """A model that reads a person's edges on the modelling scale.
 
     Parameters
@@ -98,15 +99,15 @@ class EdgePredictor:
         self.arrays, self.facts = {}, {}
         self._learn(cohort, rows, target)
 
+    @abstractmethod
     def _learn(self, cohort: Cohort, rows: EdgeRows, target: Target) -> None:
         """Put what is learned into :attr:`arrays` and :attr:`facts`."""
-        raise NotImplementedError
 
     # --- predicting --------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def say(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Numbers (N,), or probabilities (N, K), of people with edges (N, E) as :attr:`read_as` reads them."""
-        raise NotImplementedError
 
     def _said(self, cohort: Cohort) -> NDArray[np.float64]:
         if self.read_as is None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome_gnn import splits
-from connectome_gnn.generation.training import PLAIN, VALIDATION_BATCH, Course, TrainingConfig, take_steps
+from connectome_gnn.generation.training import PLAIN, Course, TrainingConfig, take_steps
 from connectome_gnn.prediction.interface import Target
 from connectome_gnn.prediction.network import GraphNetwork, GraphNetworkConfig
 from connectome_gnn.prediction.node_features import PeopleInputs
@@ -122,17 +122,9 @@ class PredictionCourse(Course):
         losses = self.heads.losses(network(self.values[rows].to(device), self.missing[rows].to(device)), self.target[rows].to(device))
         return losses.mean() if over is None else losses.sum() / (over * losses.shape[1])
 
-    @torch.no_grad()
-    def squared_error(self, rows: Tensor, device: torch.device) -> float:
-        """Sum over rows and targets of the loss, in batches."""
-        training = self.network.training
-        self.network.eval()
-        total = 0.0
-        for part in rows.split(VALIDATION_BATCH):
-            said = self.network(self.values[part].to(device), self.missing[part].to(device))
-            total += float(self.heads.losses(said, self.target[part].to(device)).double().sum())
-        self.network.train(training)
-        return total
+    def error(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Sum of the losses of people and targets, in float64."""
+        return self.heads.losses(predicted, target).double().sum()
 
 
 def train_network(
