@@ -22,9 +22,11 @@ from pathlib import Path
 import harness
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 import connectome_gnn as cg
-from connectome_gnn.attribution import compare_maps
+from connectome_gnn.attribution import MapComparison, compare_maps
+from connectome_gnn.attribution.explained import STRENGTHS
 from connectome_gnn.edges import edge_indices
 from connectome_gnn.generation.rivals import ComponentRidge
 from connectome_gnn.simulated_effects import shapley
@@ -150,51 +152,90 @@ def seeds_agree(people: int, regions: int, phenotypes: int, settings: dict) -> d
 def age_maps(names: tuple[str, ...], splits: int, surrogates: int) -> dict:
     """How alike the effect of age on every region's strength is in random halves of a real cohort, and how alike maps as smooth are.
 
-    Each half is fitted by itself; a map is the change of every region's strength for a standard deviation of age. Per split the maps'
-    correlation over regions, and that of the second map with surrogates of the first one that keep its variogram.
+    Each half is fitted by itself; a map is the change of every region's strength for a standard deviation of age, as it is and with what
+    goes with total strength taken out. Per split the maps' correlation over regions, and that of the second map with surrogates of the
+    first one that keep its variogram. Splits go to as many processes as there are cores.
     """
     data = os.environ.get("CONNECTOME_GNN_DATA")
     found: dict[str, dict] = {}
     for name in names if data else ():
-        cohort = cg.Cohort.load(Path(data or "") / name)
-        r, low, high, p = [], [], [], []
-        for seed in range(splits):
-            halves = cohort.split(0.5, seed=seed)
-            fits = [cg.ConnectomeGenerator(seed=seed, network=None).fit(half, distribution=False) for half in halves]
-            maps = [cg.effect_map(model, "age: +1 SD").regions["value"] for model in fits]
-            alike = compare_maps(*maps, cohort.atlas, null="variogram", n=surrogates, seed=seed)
-            for values, number in zip((r, low, high, p), (alike.r, alike.low, alike.high, alike.p), strict=True):
-                values.append(number)
-            print(f"{name}: split seed {seed} done, r = {alike.r:.3f}", file=sys.stderr, flush=True)
+        folder = Path(data or "") / name
+        cohort = cg.Cohort.load(folder)
+        alike = Parallel(n_jobs=min(splits, os.cpu_count() or 1))(delayed(halves_alike)(folder, seed, surrogates) for seed in range(splits))
         found[name] = {
             "people": cohort.n_people,
             "regions": cohort.n_regions,
             "splits": splits,
-            "r": float(np.mean(r)),
-            "low": float(np.quantile(r, 0.025)),
-            "high": float(np.quantile(r, 0.975)),
-            "null_low": float(np.mean(low)),
-            "null_high": float(np.mean(high)),
-            "p": float(np.median(p)),
-            "each": r,
+            **{strength: over_splits([of_split[strength] for of_split in alike]) for strength in STRENGTHS},
         }
     return found
 
 
+def halves_alike(folder: Path, seed: int, surrogates: int) -> dict[str, MapComparison]:
+    """Age maps of the halves of one split compared, by what becomes of total strength."""
+    warnings.simplefilter("ignore", cg.ConnectomeWarning)
+    cohort = cg.Cohort.load(folder)
+    halves = cohort.split(0.5, seed=seed)
+    fits = [cg.ConnectomeGenerator(seed=seed, network=None).fit(half, distribution=False) for half in halves]
+    alike = {}
+    for strength in STRENGTHS:
+        maps = [
+            cg.effect_map(model, "age: +1 SD", global_strength=strength, training=half).regions["value"]
+            for model, half in zip(fits, halves, strict=True)
+        ]
+        alike[strength] = compare_maps(*maps, cohort.atlas, null="variogram", n=surrogates, seed=seed)
+    print(
+        f"{folder.name}: split seed {seed} done, " + ", ".join(f"{s} r = {c.r:.3f}" for s, c in alike.items()), file=sys.stderr, flush=True
+    )
+    return alike
+
+
+def over_splits(alike: list[MapComparison]) -> dict:
+    """Mean correlation of the maps of two halves, its spread over splits, and the surrogates'."""
+    r = [one.r for one in alike]
+    return {
+        "r": float(np.mean(r)),
+        "low": float(np.quantile(r, 0.025)),
+        "high": float(np.quantile(r, 0.975)),
+        "null_low": float(np.mean([one.low for one in alike])),
+        "null_high": float(np.mean([one.high for one in alike])),
+        "p": float(np.median([one.p for one in alike])),
+        "each": r,
+    }
+
+
 def coverage(cohorts: int, people: int, settings: dict) -> dict:
-    """How often 95 % intervals hold the same model's value on fresh people, by method and ``missing``, over groups and small cohorts."""
-    kinds = {"by": ("group", "phenotype"), "methods": ("contribution", "shapley", "permutation", "sensitivity"), "n_permutations": 0}
-    hits: list[pd.DataFrame] = []
-    for seed in range(cohorts):
-        cohort = cg.simulate_cohort(TRAINING + HELD_OUT, 16, 8, seed=seed)
-        model = ComponentRidge(seed=0, age_terms=True).fit(cohort.take(slice(0, TRAINING)), distribution=False)
-        found = cg.attribute(model, cohort.take(slice(TRAINING, None)), seed=seed, **{**settings, **kinds})
-        fresh = cg.simulate_cohort(people, 16, 8, seed=seed, people_seed=10_000 + seed)
-        truth = cg.attribute(model, fresh, seed=seed, **{**settings, **kinds, "n_bootstrap": 0})
-        hits.append(found.groups.assign(of="groups", hit=inside(found.groups, truth.groups["value"])))
-        hits.append(found.phenotypes.assign(of="phenotypes", hit=inside(found.phenotypes, truth.phenotypes["raw"])))
+    """How often 95 % intervals hold the same model's value on fresh people, by method and ``missing``, over small cohorts."""
+    hits = Parallel(n_jobs=-1)(delayed(hits_of)(seed, people, settings) for seed in range(cohorts))
     table = pd.concat(hits).groupby(["of", "method", "missing"])["hit"].mean()
     return {f"{of}: {method}, {missing}": float(share) for (of, method, missing), share in table.items()}
+
+
+def hits_of(seed: int, people: int, settings: dict) -> pd.DataFrame:
+    """Which intervals of one cohort's groups, phenotypes and regions hold the value on fresh people.
+
+    Shapley values of phenotypes given those that are known take a regression for every coalition, and are left out.
+    """
+    methods = ("contribution", "permutation", "sensitivity")
+    kinds: list[dict] = [
+        {"by": ("group", "phenotype", "region"), "methods": (*methods, "shapley"), "missing": ("reference",), "global_strength": ("keep",)},
+        {"by": ("group",), "methods": (*methods, "shapley"), "missing": ("conditional",)},
+        {"by": ("phenotype",), "methods": methods, "missing": ("conditional",)},
+    ]
+    cohort = cg.simulate_cohort(TRAINING + HELD_OUT, 16, 8, seed=seed)
+    model = ComponentRidge(seed=0, age_terms=True).fit(cohort.take(slice(0, TRAINING)), distribution=False)
+    fresh = cg.simulate_cohort(people, 16, 8, seed=seed, people_seed=10_000 + seed)
+    hits: list[pd.DataFrame] = []
+    for kind in kinds:
+        more = {**settings, **kind, "n_permutations": 0, "seed": seed, "n_jobs": 1}
+        found = cg.attribute(model, cohort.take(slice(TRAINING, None)), **more)
+        truth = cg.attribute(model, fresh, **{**more, "n_bootstrap": 0})
+        for name, column in (("groups", "value"), ("phenotypes", "raw"), ("regions", "raw")):
+            rows, true = getattr(found, name), getattr(truth, name)
+            if len(rows):
+                named = rows.drop(columns="of", errors="ignore").assign(of=name, hit=inside(rows, true[column]))
+                hits.append(named[["of", "method", "missing", "hit"]])
+    return pd.concat(hits)
 
 
 def inside(found: pd.DataFrame, value: pd.Series) -> pd.Series:
@@ -321,14 +362,17 @@ def _seeds(record: dict) -> str:
 
 def _age_maps(record: dict) -> str:
     lines = [
-        "| age map between random halves of | people | regions | splits | r, mean | 95 % of splits | 95 % of surrogates | median p |",
-        "|---" * 8 + "|",
+        "| age map between random halves of | people | regions | splits | strength | r | 95 % of splits | 95 % of surrogates | median p |",
+        "|---" * 9 + "|",
     ]
+    words = {"keep": "kept", "remove": "taken out"}
     for name, found in record["age_maps"].items():
-        lines.append(
-            f"| {name} | {found['people']} | {found['regions']} | {found['splits']} | {found['r']:.2f} | {found['low']:.2f} to "
-            f"{found['high']:.2f} | {found['null_low']:.2f} to {found['null_high']:.2f} | {found['p']:.3f} |"
-        )
+        for strength in (strength for strength in STRENGTHS if strength in found):
+            of = found[strength]
+            lines.append(
+                f"| {name} | {found['people']} | {found['regions']} | {found['splits']} | {words[strength]} | {of['r']:.2f} | "
+                f"{of['low']:.2f} to {of['high']:.2f} | {of['null_low']:.2f} to {of['null_high']:.2f} | {of['p']:.3f} |"
+            )
     return "\n".join(lines)
 
 

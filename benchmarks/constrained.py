@@ -1,10 +1,10 @@
 """What a connectome's wiring is worth to a network: the real one against random, degree- and distance-preserving ones, and against none.
 
-python benchmarks/constrained.py [--quick] [--seeds 20] [--parts reservoir classification speed] [--prior lausanne219_griffa]
+python benchmarks/constrained.py [--quick] [--seeds 20] [--parts reservoir classification age speed] [--prior lausanne219_griffa]
 
-Group connectomes are looked for in the folder ``priors`` of CONNECTOME_GNN_DATA. Every seed draws its own null connectome, input weights,
-signal, split and initial weights; all wirings of a seed share what they can. Means over seeds with 95 % t intervals, and the paired
-difference of the connectome from each rival with its own.
+Group connectomes are looked for in the folder ``priors`` of CONNECTOME_GNN_DATA, and the cohorts lemon and ucl_parkinson beside it. Every
+seed draws its own null connectome, input weights, signal, split and initial weights; all wirings of a seed share what they can. Means over
+seeds with 95 % t intervals, and the paired difference of the connectome from each rival with its own.
 
 reservoir : memory capacity (Jaeger 2001: summed squared correlation between the input k steps ago, k = 1 to 60, and its linear read-out)
     and NARMA-10 (R2). Weights are the connectome's, scaled to the spectral radius that does best on a validation stretch; ridge read-out;
@@ -12,6 +12,10 @@ reservoir : memory capacity (Jaeger 2001: summed squared correlation between the
     "dense, as many units" has them all.
 classification : scikit-learn's digits, two hidden layers, local then long-range, all weights trained; accuracy on held-out images. "dense"
     has as many parameters in fully connected hidden layers.
+age : mean absolute error of age in years, a fifth of the people held out by every seed. Inputs are each region's mean edge, standardised on
+    training people; two hidden layers whose units are the regions, wired by the training people's own backbone (its strongest tenth of all
+    pairs); all weights trained alike, stopped by validation people. Beside the networks ridge regression on the same inputs, and the
+    training people's mean. Intervals are bootstraps over seeds and people together.
 speed : processor time of a training step (forward and backward), and bytes that the layer and the step hold, sparse and dense compute
     beside torch.nn.Linear, by units, density and batch; from these the rule behind ``compute="auto"`` was taken.
 """
@@ -34,21 +38,24 @@ import torch
 from scipy import sparse
 from scipy.stats import t as student
 from sklearn.datasets import load_digits
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from connectome_gnn import ConnectomeError, ConnectomeWarning, topology
+from connectome_gnn import Cohort, ConnectomeError, ConnectomeWarning, topology
 from connectome_gnn.constrained import (
     ConnectomeConstrainedNetwork,
     ConnectomeLinear,
     ConnectomeRecurrent,
     LayerConfig,
+    LearningConfig,
     Wiring,
+    functional,
     local_to_long_range,
     read_prior,
+    structural,
 )
-from connectome_gnn.edges import to_matrices, to_vectors
+from connectome_gnn.edges import edge_indices, to_matrices, to_vectors
 from connectome_gnn.progress import progress
 
 REAL, DENSE, WIDE = "connectome", "dense, as many parameters", "dense, as many units"
@@ -56,6 +63,10 @@ DELAYS = 60
 RADII = (0.3, 0.6, 0.9, 1.1)
 ALPHAS = (1e-8, 1e-5, 1e-2)
 WASHOUT, STRETCH = 200, 1500
+COHORTS = ("lemon", "ucl_parkinson")
+WIRED = ("reservoir", "classification", "age")
+"""Parts that compare wirings."""
+BACKBONE = 0.1
 
 
 def main() -> None:
@@ -63,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 seeds, short training, few layers; writes nothing")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--parts", nargs="+", default=["reservoir", "classification", "speed"])
+    parser.add_argument("--parts", nargs="+", choices=[*WIRED, "speed"], default=[*WIRED, "speed"])
     parser.add_argument("--prior", default="lausanne219_griffa")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -71,7 +82,7 @@ def main() -> None:
     seeds = range(3 if options.quick else options.seeds)
     record: dict[str, Any] = {} if options.quick else harness.known("constrained")
     if {"reservoir", "classification"} & set(options.parts):
-        prior = read_prior(priors() / f"{options.prior}.npz")
+        prior = read_prior(data("priors") / f"{options.prior}.npz")
         wirings = [wirings_of(prior, seed) for seed in shown(seeds, "Null connectomes")]
         record["prior"] = {"name": prior.name, "regions": prior.n_regions, "density": prior.density}
         if "reservoir" in options.parts:
@@ -79,14 +90,27 @@ def main() -> None:
         if "classification" in options.parts:
             epochs = 4 if options.quick else 40
             record["classification"] = over_seeds(lambda seed: classifiers(wirings[seed], seed, epochs), seeds, "Classifiers")
+    if "age" in options.parts:
+        learning = LearningConfig(epochs=4 if options.quick else 100)
+        record["age"] = {
+            f"age on {name}, mean absolute error in years": over_seeds_and_people(
+                [age_errors(cohort, seed, learning) for seed in shown(seeds, f"Age on {name}")]
+            )
+            for name, cohort in ((name, Cohort.load(data(name))) for name in COHORTS)
+        }
     if "speed" in options.parts:
         record["speed"] = speed((200, 1000) if options.quick else (100, 200, 400, 1000, 2000, 4000))
     if not options.quick:
         harness.write("constrained", record)
-    for task in (*record.get("reservoir", {}), *record.get("classification", {})):
-        print(f"\n{task}\n\n{tabulated({**record.get('reservoir', {}), **record.get('classification', {})}[task])}")
+    print(summary(record))
+
+
+def summary(record: dict[str, Any]) -> str:
+    """The tables in Markdown, of the parts that were measured."""
+    parts = [f"{task}\n\n{tabulated(rows)}" for part in WIRED for task, rows in record.get(part, {}).items()]
     if "speed" in record:
-        print(f"\nmilliseconds a training step, megabytes of the layer and the step\n\n{speed_table(record['speed'])}")
+        parts.append(f"milliseconds a training step, megabytes of the layer and the step\n\n{speed_table(record['speed'])}")
+    return "\n\n".join(parts)
 
 
 def shown(items: Sequence[int], what: str) -> Iterator[int]:
@@ -97,12 +121,12 @@ def shown(items: Sequence[int], what: str) -> Iterator[int]:
             advance()
 
 
-def priors() -> Path:
-    """The folder of group connectomes."""
+def data(name: str) -> Path:
+    """A folder of group connectomes or of a cohort."""
     root = os.environ.get("CONNECTOME_GNN_DATA")
-    if not root or not (Path(root) / "priors").is_dir():
-        raise ConnectomeError("group connectomes are looked for in the folder priors of the one that CONNECTOME_GNN_DATA names")
-    return Path(root) / "priors"
+    if not root or not (Path(root) / name).is_dir():
+        raise ConnectomeError(f"the folder {name} is looked for in the one that CONNECTOME_GNN_DATA names")
+    return Path(root) / name
 
 
 def wirings_of(prior: Wiring, seed: int) -> dict[str, Wiring]:
@@ -192,8 +216,8 @@ def classifiers(wirings: dict[str, Wiring], seed: int, epochs: int) -> dict[str,
     for name, wiring in wirings.items():
         layers = [LayerConfig(band) for band in local_to_long_range(wiring, 2)]
         networks[name] = ConnectomeConstrainedNetwork(64, 10, layers, seed=seed)
-    networks[DENSE] = dense_network(nearest_units(sum(parameter.numel() for parameter in networks[REAL].parameters())), seed)
-    networks[WIDE] = dense_network(wirings[REAL].n_regions, seed)
+    networks[DENSE] = dense_network(64, 10, nearest_units(64, 10, n_parameters(networks[REAL])), seed)
+    networks[WIDE] = dense_network(64, 10, wirings[REAL].n_regions, seed)
     scores = {}
     for name, network in networks.items():
         fit(network, train.float(), goals, epochs, seed)
@@ -202,14 +226,19 @@ def classifiers(wirings: dict[str, Wiring], seed: int, epochs: int) -> dict[str,
     return {"digits, accuracy": scores}
 
 
-def nearest_units(n_parameters: int) -> int:
+def n_parameters(network: nn.Module) -> int:
+    """Numbers that are trained."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def nearest_units(n_in: int, n_out: int, n_wanted: int) -> int:
     """Units of each of two fully connected hidden layers that come nearest to a number of parameters."""
-    return min(range(1, 400), key=lambda n: abs(64 * n + n + 2 * (n * n + n) + 10 * n + 10 - n_parameters))
+    return min(range(1, 400), key=lambda n: abs(n_in * n + n + 2 * (n * n + n) + n_out * n + n_out - n_wanted))
 
 
-def dense_network(units: int, seed: int) -> ConnectomeConstrainedNetwork:
+def dense_network(n_in: int, n_out: int, units: int, seed: int) -> ConnectomeConstrainedNetwork:
     """Two fully connected hidden layers."""
-    return ConnectomeConstrainedNetwork(64, 10, [LayerConfig(units=units), LayerConfig(units=units)], seed=seed)
+    return ConnectomeConstrainedNetwork(n_in, n_out, [LayerConfig(units=units), LayerConfig(units=units)], seed=seed)
 
 
 def fit(network: nn.Module, inputs: Tensor, goals: Tensor, epochs: int, seed: int) -> None:
@@ -221,6 +250,66 @@ def fit(network: nn.Module, inputs: Tensor, goals: Tensor, epochs: int, seed: in
             optimiser.zero_grad()
             nn.functional.cross_entropy(network(inputs[rows]), goals[rows]).backward()
             optimiser.step()
+
+
+# --- age ----------------------------------------------------------------------------------------------------------------
+
+
+def age_errors(cohort: Cohort, seed: int, learning: LearningConfig) -> dict[str, np.ndarray]:
+    """Absolute errors in years by wiring, (N,), NaN for training people."""
+    train, test = cohort.split(0.8, seed=seed)
+    backbone = (functional if cohort.signed else structural)(train, density=BACKBONE)
+    known, unknown = regional_means(train), regional_means(test)
+    centre, spread = known.mean(0), known.std(0)
+    known, unknown = (known - centre) / spread, (unknown - centre) / spread
+    ages, truth = (part.phenotypes["age"].to_numpy(float) for part in (train, test))
+    networks = {
+        name: ConnectomeConstrainedNetwork(cohort.n_regions, 1, [LayerConfig(wiring)] * 2, project=False, seed=seed)
+        for name, wiring in wirings_of(backbone, seed).items()
+    }
+    networks[DENSE] = dense_network(cohort.n_regions, 1, nearest_units(cohort.n_regions, 1, n_parameters(networks[REAL])), seed)
+    networks[WIDE] = dense_network(cohort.n_regions, 1, cohort.n_regions, seed)
+    said = {}
+    for name, network in networks.items():
+        network.fit(known, ages, learning=learning, seed=seed)
+        with torch.no_grad():
+            said[name] = network(torch.from_numpy(unknown).float())[:, 0].double().numpy()
+    said["ridge, same inputs"] = RidgeCV(np.logspace(-2, 5, 29)).fit(known, ages).predict(unknown)
+    said["mean of training people"] = np.full(len(truth), ages.mean())
+    errors = {}
+    for name, values in said.items():
+        errors[name] = np.full(len(cohort), np.nan)
+        errors[name][cohort.phenotypes.index.get_indexer(test.phenotypes.index)] = np.abs(values - truth)
+    return errors
+
+
+def regional_means(cohort: Cohort) -> np.ndarray:
+    """Mean edge of every region on the modelling scale, (N, R)."""
+    edges = np.concatenate([values for _, values in cohort.modelled()]).astype(float)
+    rows, columns = edge_indices(cohort.n_regions)
+    touches = np.zeros((cohort.n_edges, cohort.n_regions))
+    touches[np.arange(cohort.n_edges), rows] = touches[np.arange(cohort.n_edges), columns] = 1 / (cohort.n_regions - 1)
+    return edges @ touches
+
+
+def over_seeds_and_people(runs: list[dict[str, np.ndarray]], n_bootstrap: int = 2000) -> dict[str, dict[str, Any]]:
+    """By wiring: mean error over seeds and people, its interval, and the connectome's paired difference from it with its interval."""
+    errors = {name: np.array([run[name] for run in runs]) for name in runs[0]}
+    held = np.isfinite(errors[REAL])
+    generator = np.random.default_rng(0)
+    draws = []
+    for size in held.shape:
+        drawn = generator.multinomial(size, np.full(size, 1 / size), size=n_bootstrap)
+        draws.append(np.concatenate([np.ones((1, size)), drawn]))
+    total = ((draws[0] @ held) * draws[1]).sum(1)
+    means = {name: ((draws[0] @ np.where(held, values, 0)) * draws[1]).sum(1) / total for name, values in errors.items()}
+    table: dict[str, dict[str, Any]] = {}
+    for name, values in means.items():
+        table[name] = {"score": float(values[0]), **harness.interval("score", values[1:])}
+        if name != REAL:
+            difference = means[REAL] - values
+            table[name] |= {"difference": float(difference[0]), **harness.interval("difference", difference[1:])}
+    return table
 
 
 # --- over seeds ---------------------------------------------------------------------------------------------------------

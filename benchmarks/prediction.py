@@ -1,12 +1,14 @@
 """What graph networks add to simple models: ConnectomeGNN and every baseline on three real cohorts, 5-fold and by site.
 
-python benchmarks/prediction.py [--small] [--seeds 3] [--cohorts lemon ...] [--models ridge gnn ...] [--runs FILE]
+python benchmarks/prediction.py [--small] [--parts tasks layers] [--seeds 3] [--cohorts lemon ...] [--models ridge gnn ...] [--runs FILE]
 
-Needs CONNECTOME_GNN_DATA. All models see the same folds; everything that a model tunes it tunes inside the training people. Scores are of
-out-of-fold predictions of everybody, averaged over the seeds (each with its own folds and initial weights), and where one site is left out
-at a time also the mean of each site's own; intervals resample people, and the difference from ridge is paired. --runs FILE keeps
+tasks : needs CONNECTOME_GNN_DATA. All models see the same folds; everything that a model tunes it tunes inside the training people. Scores
+are of out-of-fold predictions of everybody, averaged over the seeds (each with its own folds and initial weights), and where one site is
+left out at a time also the mean of each site's own; intervals resample people, and the difference from ridge is paired. --runs FILE keeps
 out-of-fold predictions, person by person, so that a run can be stopped and gone on with; results/prediction.json holds scores alone.
---small takes one seed and 120 people of each cohort, and writes nothing.
+layers : processor time of ConnectomeGNN's messages, forward and backward, over PyG's edges and in matrices, by kind of messages, regions
+and density, one thread; from the density at which both take as long the rule behind ``compute="auto"`` was taken.
+--small takes one seed and 120 people of each cohort, and layers of 100 regions, and writes nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import torch
 from connectome_gnn import Cohort, ConnectomeWarning
 from connectome_gnn.evaluation.resampling import resamples
 from connectome_gnn.prediction.catalogue import MODELS
+from connectome_gnn.prediction.layers import LAYERS
+from connectome_gnn.prediction.network import GraphNetwork, GraphNetworkConfig, Scaling
 from connectome_gnn.prediction.result import PredictionResult
 from connectome_gnn.prediction.scores import LOWER_IS_BETTER, scored
 from connectome_gnn.prediction.tasks import classify, predict
@@ -57,6 +61,12 @@ BLIND = {"r", "auc"}
 SAME_FOR_EVERY_SEED = ("mean", "kernel ridge")
 """Models that draw nothing at random: where folds are sites, one seed is all seeds."""
 
+REGIONS = (100, 200, 400)
+DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+BATCH = 16
+HOPELESS = 3.0
+"""Times as slow as matrices, above which sparse compute is measured at no further density."""
+
 N_BOOTSTRAP = 2000
 SMALL_PEOPLE = 120
 
@@ -65,19 +75,32 @@ def main() -> None:
     """Measure, write results/prediction.json, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--parts", nargs="+", default=["tasks", "layers"], choices=("tasks", "layers"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cohorts", nargs="+", default=sorted({name for name, _, _ in TASKS}))
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--runs", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {} if options.small else harness.known("prediction")
+    if "layers" in options.parts:
+        record["layers"] = layers(REGIONS[:1] if options.small else REGIONS)
+        if not options.small:
+            harness.write("prediction", record)
+    if "tasks" in options.parts:
+        tasks(options, record)
+    print(summary(record))
+
+
+def tasks(options: argparse.Namespace, record: dict[str, Any]) -> None:
+    """Measure every model on every task, into the record, which is written after each."""
     data = os.environ.get("CONNECTOME_GNN_DATA")
     if not data:
         sys.exit("skipped: CONNECTOME_GNN_DATA names no folder of real cohorts")
     warnings.simplefilter("ignore", ConnectomeWarning)
-    torch.set_num_threads(1)
     seeds = range(1 if options.small else options.seeds)
     runs: dict[str, Any] = json.loads(options.runs.read_text()) if options.runs and options.runs.is_file() else {}
-    record: dict[str, Any] = {"tasks": {} if options.small else harness.known("prediction").get("tasks", {})}
+    record.setdefault("tasks", {})
     for name, target, by in TASKS:
         if name not in options.cohorts:
             continue
@@ -97,7 +120,6 @@ def main() -> None:
         record["tasks"][key] = entry(cohort, target, by, known)
         if not options.small:
             harness.write("prediction", record)
-    print(summary(record))
 
 
 def measured(cohort: Cohort, target: str, by: str, model: str, seed: int) -> dict[str, Any]:
@@ -126,25 +148,24 @@ def entry(cohort: Cohort, target: str, by: str, runs: dict[str, Any]) -> dict[st
     truth = values.to_numpy(float) if numbers else (values.to_numpy()[:, None] == np.array(levels, dtype=object)).astype(float)
     weights = resamples(people.units(), N_BOOTSTRAP)
     table: dict[str, Any] = {}
-    drawn: dict[str, dict[str, np.ndarray]] = {}
+    drawn: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     for model, by_seed in runs.items():
-        each = []
-        for run in by_seed.values():
+        drawn[model] = {}
+        for seed, run in by_seed.items():
             predicted = np.array(run["predicted"])
-            each.append(scored(truth, predicted[:, 0] if numbers else predicted, weights))
-        drawn[model] = {score: np.mean([one[score] for one in each], 0) for score in each[0]}
+            drawn[model][seed] = scored(truth, predicted[:, 0] if numbers else predicted, weights)
     task = "regression" if numbers else "classification"
     for model, scores in drawn.items():
-        row: dict[str, Any] = {"seeds": len(runs[model]), "seconds": float(np.mean([run["seconds"] for run in runs[model].values()]))}
+        row: dict[str, Any] = {"seeds": len(scores), "seconds": float(np.mean([run["seconds"] for run in runs[model].values()]))}
         for score in HEADLINES[task]:
             if model == "mean" and score in BLIND:
                 continue
-            row[score] = float(scores[score][0])
-            row |= harness.interval(score, scores[score][1:])
+            own, rival = (np.mean([drawn[one][seed][score] for seed in scores], 0) for one in (model, RIVAL))  # on the same folds
+            row[score] = float(own[0])
+            row |= harness.interval(score, own[1:])
             if model != RIVAL:
-                difference = scores[score] - drawn[RIVAL][score]
-                row[f"{score}_difference"] = float(difference[0])
-                row |= harness.interval(f"{score}_difference", difference[1:])
+                row[f"{score}_difference"] = float(own[0] - rival[0])
+                row |= harness.interval(f"{score}_difference", own[1:] - rival[1:])
         within = [run["within"] for run in runs[model].values() if run["within"]]
         if within:
             row["within"] = {score: float(np.mean([one[score] for one in within])) for score in within[0]}
@@ -152,11 +173,64 @@ def entry(cohort: Cohort, target: str, by: str, runs: dict[str, Any]) -> dict[st
     return {"task": task, "by": by, "people": len(people), "regions": people.n_regions, "classes": levels, "models": table}
 
 
+def layers(regions: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Milliseconds of messages and their gradients for 16 people, one row a kind of messages and number of regions.
+
+    ``sparse`` is by density; ``crossover`` the density at which sparse compute takes as long as dense, between the two around it on
+    logarithmic scales, or the least or greatest measured where it is always slower or faster.
+    """
+    rows = []
+    for layer in LAYERS:
+        for n_regions in regions:
+            dense = milliseconds(layer, n_regions, DENSITIES[0], "dense")  # the same at every density
+            sparse: dict[str, float] = {}
+            for density in DENSITIES:
+                sparse[str(density)] = milliseconds(layer, n_regions, density, "sparse")
+                if sparse[str(density)] > HOPELESS * dense:
+                    break
+            ratios = np.log(np.array(list(sparse.values())) / dense)
+            places = np.log([float(density) for density in sparse])
+            crossover = float(np.exp(np.interp(0, np.maximum.accumulate(ratios), places)))
+            rows.append({"layer": layer, "regions": n_regions, "dense": dense, "sparse": sparse, "crossover": crossover})
+            print(f"{layer}, {n_regions} regions: sparse below {crossover:.3f}", file=sys.stderr, flush=True)
+    return rows
+
+
+def milliseconds(layer: str, n_regions: int, density: float, compute: str) -> float:
+    """The shortest processor time of a round of messages forward and backward: what other programs on the machine disturb least."""
+    generator = torch.Generator().manual_seed(0)
+    strength = torch.rand(n_regions, n_regions, generator=generator).triu(1)
+    kept = strength >= strength[strength > 0].quantile(1 - density) if density < 1 else strength > 0
+    nothing = torch.zeros(n_regions, 0)
+    scaling = Scaling(torch.zeros(1), torch.ones(1), nothing, nothing, kept | kept.T)
+    config = GraphNetworkConfig(layer=layer, node_features=("identity",), compute=compute, density=density)
+    network = GraphNetwork(config, scaling, torch.zeros(n_regions, 0), torch.zeros(n_regions, dtype=torch.long), 1)
+    weight = torch.randn(BATCH, n_regions, n_regions, generator=generator) * scaling.backbone
+    times = []
+    for _ in range(4):
+        start = time.process_time()
+        network.states(torch.zeros(BATCH, n_regions, 0), weight).sum().backward()
+        times.append(time.process_time() - start)
+    return 1000 * min(times[1:])
+
+
 def summary(record: dict[str, Any]) -> str:
     """The tables in Markdown."""
-    return "\n\n".join(
-        f"{key}: {one['people']} people, {one['regions']} regions\n\n{tabulated(one)}" for key, one in record["tasks"].items()
-    )
+    parts = [f"{key}: {one['people']} people, {one['regions']} regions\n\n{tabulated(one)}" for key, one in record.get("tasks", {}).items()]
+    if "layers" in record:
+        parts.append(f"Messages forward and backward, {BATCH} people, ms\n\n{layers_tabulated(record['layers'])}")
+    return "\n\n".join(parts)
+
+
+def layers_tabulated(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of times by density."""
+    head = ["messages", "regions", "dense", *(f"sparse, {density:g}" for density in DENSITIES), "sparse is faster below"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        sparse = [f"{row['sparse'][str(density)]:.1f}" if str(density) in row["sparse"] else "" for density in DENSITIES]
+        cells = [row["layer"], str(row["regions"]), f"{row['dense']:.1f}", *sparse, f"{row['crossover']:.3f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def tabulated(one: dict[str, Any]) -> str:

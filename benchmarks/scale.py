@@ -84,10 +84,7 @@ def main() -> None:
                 print(line(rows[-1]), flush=True)
                 if not options.quick:
                     harness.write("scale", {"sizes": ordered(rows), "slopes": slopes(rows)})
-    for row in ordered(rows):
-        print(line(row))
-    for label, exponents in slopes(rows).items():
-        print(f"{label}: " + ", ".join(f"{what} {exponent:.2f}" for what, exponent in exponents.items()))
+    print(summary({"sizes": ordered(rows), "slopes": slopes(rows)}))
 
 
 def write_cohort(folder: Path, n_people: int, n_regions: int, n_phenotypes: int) -> None:
@@ -243,6 +240,24 @@ def slopes(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows by regions, then people."""
     return sorted(rows, key=lambda row: (row["regions"], row["people"]))
+
+
+def summary(record: dict[str, Any]) -> str:
+    """The tables in Markdown."""
+    lines = [
+        "| people | regions | fit, s | memory, MB | of which the fit's | file, MB | readings of the file | samples a second |",
+        "|---" * 8 + "|",
+        *(
+            f"| {row['people']:,} | {row['regions']} | {row['seconds']:.0f} | {row['megabytes']:,.0f} "
+            f"| {row['megabytes_above_start']:,.0f} | {row['file_megabytes']:,.0f} | {row['readings_of_the_file']:.1f} "
+            f"| {row['samples_a_second']:,.0f} |"
+            for row in record["sizes"]
+        ),
+    ]
+    lines += ["", "| exponent | of time | of memory | of memory above the start |", "|---" * 4 + "|"]
+    for label, exponents in record["slopes"].items():
+        lines.append(f"| {label} | {' | '.join(f'{exponents[what]:.2f}' for what in WHAT)} |")
+    return "\n".join(lines)
 
 
 def line(row: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Held-out fidelity on simulated people whose truth is known: the generator and its rivals, with the share of the ceiling.
 
-python benchmarks/simulated.py [--seeds 10] [--sizes 500x64x40 ...] [--full]
+python benchmarks/simulated.py [--seeds 10] [--sizes 500x64x40 "3000x64x40, non-linear effects" ...] [--full]
 
 Sizes that are not measured again keep their place in results/simulated.json. Each seed is another cohort: other people, other effects.
 ``--full`` adds UK Biobank's size once (8,086 people, 200 regions, 194 phenotypes).
@@ -17,7 +17,13 @@ import harness
 from connectome_gnn import ConnectomeWarning, evaluate, simulate_cohort
 from connectome_gnn.generation.comparison import GENERATOR
 
-SIZES = ("500x64x40", "3000x64x40", "800x64x40, no effects")
+EFFECTS: dict[str, dict] = {
+    "no effects": {"explained": 0.0},
+    "non-linear effects": {"nonlinearity": 0.8},
+    "effects along the backbone": {"backbone_spread": 0.8},
+}
+"""What may stand after a size, and the simulator's settings that it means."""
+SIZES = ("500x64x40", "3000x64x40", "800x64x40, no effects", "3000x64x40, non-linear effects", "3000x64x40, effects along the backbone")
 FULL = "8086x200x194"
 SAMPLES = 3
 
@@ -30,12 +36,14 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConnectomeWarning)
-    runs = [(size, options.seeds, {"explained": 0.0} if "no effects" in size else {}) for size in options.sizes]
+    runs = [(size, options.seeds) for size in options.sizes]
     if options.full:
-        runs.append((FULL, 1, {}))
+        runs.append((FULL, 1))
     record: dict = {"split": 0.8, "samples_a_person": SAMPLES, "cohorts": harness.known("simulated").get("cohorts", {})}
-    for title, seeds, settings in runs:
-        people, regions, phenotypes = map(int, title.split(",")[0].split("x"))
+    for title, seeds in runs:
+        size, _, effects = title.partition(", ")
+        people, regions, phenotypes = map(int, size.split("x"))
+        settings = EFFECTS[effects] if effects else {}
         parts, samples, ranks = [], [], []
         for seed in range(seeds):
             train, test = simulate_cohort(people, regions, phenotypes, seed=seed, **settings).split(0.8, seed=seed)

@@ -14,12 +14,14 @@ from pathlib import Path
 import ablation
 import attribution
 import calibration
+import constrained
 import evaluation
 import harmonisation
 import prediction
 import privacy_price
 import real_cohorts
 import samples
+import scale
 import simulated
 import topology
 
@@ -29,12 +31,14 @@ SUMMARIES = {
     "ablation": ablation.summary,
     "attribution": attribution.summary,
     "calibration": calibration.summary,
+    "constrained": constrained.summary,
     "evaluation": evaluation.summary,
     "harmonisation": harmonisation.summary,
     "prediction": prediction.summary,
     "privacy_price": privacy_price.markdown,
     "real_cohorts": real_cohorts.summary,
     "samples": samples.summary,
+    "scale": scale.summary,
     "simulated": simulated.summary,
     "topology": topology.summary,
 }

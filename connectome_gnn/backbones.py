@@ -68,7 +68,8 @@ def distance_dependent(
     n_people : number of people.
     strength : (E,) mean weight of each edge over the people who have it, which decides between edges that equally many have.
     distance : (E,) length of every edge, mm.
-    across : (E,) whether an edge joins the two hemispheres.
+    across : (E,) whether an edge joins the two hemispheres. Edges of regions on the midline (brain stem, vermis) do not, and are too few
+        to be binned apart.
     n_bins : number of bins; default the square root of the mean number of a person's edges, rounded.
 
     Raises

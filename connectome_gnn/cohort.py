@@ -342,10 +342,11 @@ class Cohort:
         ----------
         threshold : an edge belongs to the backbone when at least this share of people have it, default .5 (``"consistency"``).
         density : keep only the strongest by mean absolute weight (consistency: on the modelling scale), up to this share of edges.
-        method : ``"consistency"``; ``"distance"`` (a consensus that keeps the lengths of edges, in ``n_bins``; it needs hemispheres and
-            coordinates); ``"proportional"`` (the strongest, up to ``density``); ``"absolute"`` (mean weight of at least ``weight``);
-            ``"disparity"`` (what is more than chance for a region, at the level ``alpha``, default .05); ``"spanning_tree"`` (the heaviest
-            tree, which leaves no region apart, and then the strongest edges up to ``density``).
+        method : ``"consistency"``; ``"distance"`` (a consensus that keeps the lengths of edges, in ``n_bins``; it needs
+            coordinates and hemispheres, edges of the midline's regions, ``"n/a"``, going with those within a hemisphere);
+            ``"proportional"`` (the strongest, up to ``density``); ``"absolute"`` (mean weight of at least ``weight``); ``"disparity"``
+            (what is more than chance for a region, at the level ``alpha``, default .05); ``"spanning_tree"`` (the heaviest tree, which
+            leaves no region apart, and then the strongest edges up to ``density``).
         weight, alpha, n_bins : as the methods say.
 
         Raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from sqlite3 import DatabaseError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.graphs import Column, GraphInfo, encoded, region_features
 from connectome_gnn.progress import progress
+from connectome_gnn.tables import row_names
 
 if TYPE_CHECKING:
     from connectome_gnn.cohort import Cohort
@@ -29,6 +31,8 @@ __all__ = ["GraphDataset", "write_graph_dataset"]
 DATABASE = "processed/sqlite.db"
 EDGES = "processed/edge_index.npy"
 BATCH = 64
+DAMAGE = (DatabaseError, OverflowError, RuntimeError, TypeError, ValueError)
+"""What a damaged database makes sqlite3 (names that cannot be decoded, ...) and PyTorch Geometric raise."""
 
 
 class GraphDataset(OnDiskDataset):
@@ -46,7 +50,7 @@ class GraphDataset(OnDiskDataset):
     Raises
     ------
     FileNotFoundError, ConnectomeError
-        If the folder lacks a file, or its tables and its database do not fit together.
+        If the folder lacks a file, its database is damaged, or its tables and its database do not fit together.
 
     Examples
     --------
@@ -67,11 +71,13 @@ class GraphDataset(OnDiskDataset):
                 f"{folder / EDGES}: expected edges (2, M) between the {n_regions} regions of atlas.tsv, got {edges.shape}"
             )
         self.edge_index = torch.from_numpy(edges.astype(np.int64))
-        super().__init__(str(folder), transform, schema=_schema(self.shared, edges.shape[1]), log=False)
-        if len(self) != len(self.table):
-            raise ConnectomeError(
-                f"{folder}: {DATABASE} holds {len(self)} graphs, participants.tsv {len(self.table)} rows; each needs both"
-            )
+        try:
+            super().__init__(str(folder), transform, schema=_schema(self.shared, edges.shape[1]), log=False)
+            n_graphs = len(self)
+        except DAMAGE as error:
+            raise ConnectomeError(f"{folder / DATABASE} cannot be read ({error}); it is damaged: write it again") from error
+        if n_graphs != len(self.table):
+            raise ConnectomeError(f"{folder}: {DATABASE} holds {n_graphs} graphs, participants.tsv {len(self.table)} rows; each needs both")
 
     @cached_property
     def x(self) -> torch.Tensor:
@@ -83,14 +89,26 @@ class GraphDataset(OnDiskDataset):
         return Data(x=self.x, edge_index=self.edge_index, **{key: _copied(value) for key, value in data.items()}, cohort=self.shared)
 
     def edges(self, row: int) -> NDArray[np.float32]:
-        """Edge vector (E,) of a row."""
-        values = self.db.get(row)["edge_attr"].reshape(-1).numpy()
-        i, j = self.edge_index.numpy()
-        n_regions = len(self.shared.atlas)
-        place = to_matrices(np.arange(self.shared.atlas.n_edges))
-        weights = np.zeros(n_regions * (n_regions - 1) // 2, np.float32)
-        weights[place[i, j]] = values
+        """Edge vector (E,) of a row.
+
+        Raises
+        ------
+        ConnectomeError
+            If the row is damaged.
+        """
+        weights = np.zeros(self.shared.atlas.n_edges, np.float32)
+        try:
+            weights[self.places] = self.db.get(row)["edge_attr"].reshape(-1).numpy()
+        except DAMAGE as error:
+            where = f"{Path(self.root) / DATABASE} row {row} (participant {row_names(self.table)[row]!r})"
+            raise ConnectomeError(f"{where} cannot be read ({error}); it is damaged: write it again") from error
         return weights
+
+    @cached_property
+    def places(self) -> NDArray[np.intp]:
+        """Position (M,) of every directed edge among the E edges."""
+        i, j = self.edge_index.numpy()
+        return np.asarray(to_matrices(np.arange(self.shared.atlas.n_edges))[i, j])
 
 
 def write_graph_dataset(cohort: Cohort, folder: Path) -> None:

@@ -79,17 +79,19 @@ def _present(cohort: Cohort, modelled: bool = False) -> tuple[NDArray[np.float64
 
 
 def _lengths(atlas: Atlas) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Length of every edge (E,), mm, and whether it joins the hemispheres (E,)."""
-    for what, known in (
-        ("the hemisphere", np.array(atlas.hemisphere) != UNKNOWN),
-        ("the coordinates", np.isfinite(atlas.xyz.sum(1))),
-    ):
-        labels = [atlas.labels[row] for row in np.flatnonzero(~known)]
-        if labels:
-            raise ConnectomeError(
-                f"a distance-dependent consensus needs {what} of every region, unknown for {len(labels)} of {len(atlas)} "
-                f"({listed(labels, 3)}); give them in the atlas table, or leave these regions out with cohort.select()"
-            )
-    rows, columns = edge_indices(len(atlas))
+    """Length of every edge (E,), mm, and whether it joins the hemispheres (E,); one that ends on the midline (``"n/a"``) does not."""
     side = np.array(atlas.hemisphere)
-    return atlas.edge_distances(), side[rows] != side[columns]
+    if (side == UNKNOWN).all():
+        raise ConnectomeError(
+            "a distance-dependent consensus needs to know which regions are on the left and which on the right, unknown for all "
+            f"{len(atlas)}; give their hemispheres in the atlas table"
+        )
+    nowhere = [atlas.labels[row] for row in np.flatnonzero(~np.isfinite(atlas.xyz.sum(1)))]
+    if nowhere:
+        raise ConnectomeError(
+            f"a distance-dependent consensus needs the coordinates of every region, unknown for {len(nowhere)} of {len(atlas)} "
+            f"({listed(nowhere, 3)}); give them in the atlas table, or leave these regions out with cohort.select()"
+        )
+    rows, columns = edge_indices(len(atlas))
+    known = (side[rows] != UNKNOWN) & (side[columns] != UNKNOWN)
+    return atlas.edge_distances(), known & (side[rows] != side[columns])

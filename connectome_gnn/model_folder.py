@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from connectome_gnn import native
 from connectome_gnn.errors import ConnectomeError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["CONFIG", "WEIGHTS", "read_model", "write_config", "write_weights"]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def write_weights(folder: Path, arrays: Mapping[str, NDArray]) -> None:
-    """Write model.safetensors.
+def write_weights(folder: Path, arrays: Mapping[str, NDArray | Tensor]) -> None:
+    """Write model.safetensors, of arrays or of torch's tensors (which alone know half precisions).
 
     Raises
     ------
@@ -28,10 +31,16 @@ def write_weights(folder: Path, arrays: Mapping[str, NDArray]) -> None:
         If the disk does not take it.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import save_file
 
     try:
-        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, folder / WEIGHTS)
+        if any(hasattr(array, "detach") for array in arrays.values()):
+            from safetensors.torch import save_file as save_tensors
+
+            save_tensors(dict(arrays), folder / WEIGHTS)  # type: ignore[arg-type]
+        else:
+            from safetensors.numpy import save_file
+
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ConnectomeError(f"the model cannot be written to {folder.parent} ({error}); make room, or name another folder") from error
 

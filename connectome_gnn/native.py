@@ -23,6 +23,7 @@ from connectome_gnn.tables import ABSENT, people_table, read_table
 
 __all__ = [
     "NATIVE_FILES",
+    "check_file",
     "check_target",
     "new_folder",
     "open_array",
@@ -125,8 +126,12 @@ def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any
     path = Path(path)
     cells = read_table(path, "a tab-separated file with a column participant_id and one row a person")
     if "participant_id" not in cells:
+        if len(cells.columns) == 1 and (mark := next((mark for mark in ",;" if mark in cells.columns[0]), None)):
+            raise ConnectomeError(
+                f"{path} is separated by {mark!r}; save it with tabs, and with a column 'participant_id' that names the person"
+            )
         shown = ", ".join(map(repr, cells.columns[:5]))
-        raise ConnectomeError(f"{path} has no column 'participant_id' (it has {shown}); the first column of a BIDS table names the person")
+        raise ConnectomeError(f"{path} has no column 'participant_id' (it has {shown}); rename the one that names the person")
     if len(cells) == 0:
         raise ConnectomeError(f"{path} has a header but no people; expected one row a person")
     beside = path.with_suffix(".json")
@@ -237,8 +242,25 @@ def check_target(path: Path, force: bool = False) -> None:
         raise ConnectomeError(f"{path} is a file; name a folder to write to")
     if path.is_dir() and not force and any(path.iterdir()):
         raise ConnectomeError(f"{path} exists; choose another folder, or replace its files with --force (force=True)")
-    there = path if path.is_dir() else next(parent for parent in path.absolute().parents if parent.exists())
+    _check_place(path, path if path.is_dir() else _nearest(path))
+
+
+def check_file(path: Path, force: bool = False) -> None:
+    """Refuse an output file that exists, unless ``force``; a folder in its place; or a place without permission."""
+    if path.is_dir():
+        raise ConnectomeError(f"{path} is a folder; name a file to write to")
+    if path.exists() and not force:
+        raise ConnectomeError(f"{path} exists; choose another file, or replace it with --force (force=True)")
+    _check_place(path, _nearest(path))
+
+
+def _nearest(path: Path) -> Path:
+    """The innermost folder above a path that exists, or the file that is in its place."""
+    return next(parent for parent in path.absolute().parents if parent.exists())
+
+
+def _check_place(path: Path, there: Path) -> None:
     if not there.is_dir():
-        raise ConnectomeError(f"{path} cannot be made, since {there} is a file; name a folder to write to")
+        raise ConnectomeError(f"{path} cannot be made, since {there} is a file; name another one")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConnectomeError(f"{path} cannot be written: there is no permission to write to {there}; name another folder")
+        raise ConnectomeError(f"{path} cannot be written: there is no permission to write to {there}; name another one")

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import h5py
 import networkx as nx
@@ -21,10 +22,12 @@ import scipy.io
 import scipy.sparse
 from brains import brain, text_of
 
+from connectome_gnn import graph_dataset
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_vectors
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.graphs import GraphInfo
 from connectome_gnn.readers import read_regions
 from connectome_gnn.readers.checks import check_raw
 from connectome_gnn.readers.formats import FORMATS, detect
@@ -100,14 +103,15 @@ def check_phenotypes(path: Path) -> None:
 
 
 def check_pyg(path: Path) -> None:
-    """Read a PyTorch Geometric dataset whose database has these bytes."""
+    """Read a PyTorch Geometric dataset whose database has these bytes; its tables, which stay the same, are read once."""
     root = path.parent / "pyg"
     for name, content in PYG.items():
         if not (root / name).exists():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
     (root / DATABASE).write_bytes(path.read_bytes())
-    by_format("pyg")(root)
+    with patch.object(graph_dataset, "_shared", lambda folder: PYG_SHARED):
+        by_format("pyg")(root)
 
 
 def saved(write: Callable[[Path], None], suffix: str) -> bytes:
@@ -185,14 +189,15 @@ def mapper5() -> bytes:
     return saved(lambda path: scipy.io.savemat(path, variables, long_field_names=True), ".mat")
 
 
-def pyg_files() -> dict[str, bytes]:
-    """A dataset of two people, by its files' names."""
+def pyg_files() -> tuple[dict[str, bytes], tuple[GraphInfo, pd.DataFrame]]:
+    """A dataset of two people, by its files' names, and what its graphs share."""
     people = pd.DataFrame({"age": [60.0, 70.0], "sex": ["F", "M"]}, index=["a", "b"])
     cohort = Cohort(to_vectors(np.stack([MATRIX, MATRIX * 2])), people, ATLAS, measure="streamline_count")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "pyg"
         write_cohort(cohort, root, "pyg")
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        return files, graph_dataset._shared(root)
 
 
 CENTRES = "\n".join(f"{label} {n} 2 3.5" for n, label in enumerate(LABELS))
@@ -207,7 +212,7 @@ PHENOTYPES = (
     b"eid\tp31\tp21003_i2\tp20116_i2\tp53_i2\n1\tFemale\t63\tNever\t2014-05-06\n2\tMale\t\tPrefer not to answer\t\n",
 )
 RELMAT = text_of(MATRIX / MATRIX.max(), "\t", "%.6f").encode()
-PYG = pyg_files()
+PYG, PYG_SHARED = pyg_files()
 UKB = {f"connectome_{measure}_10M.csv": text_of(MATRIX) for measure in ("streamline_count", "sift2_fbc")}
 
 TARGETS: dict[str, Target] = {

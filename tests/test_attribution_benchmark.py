@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 
 import connectome_gnn as cg
 
@@ -44,8 +45,9 @@ def test_every_part_runs_small_and_is_told(measuring, monkeypatch: pytest.Monkey
     monkeypatch.setattr(cg, "ConnectomeGenerator", lambda seed=0, **_: generator(seed=seed, network=None))
     monkeypatch.setattr(measuring, "SEEDS", 2)
     record: dict = {}
-    for part in measuring.PARTS:
-        record.update(measuring.measured(part, SMALL))
+    with parallel_config("sequential"):
+        for part in measuring.PARTS:
+            record.update(measuring.measured(part, SMALL))
     assert record["age_maps"] == {} and set(record) == {*measuring.PARTS, "cohorts"}
     assert 0 <= record["truth"]["rank_over_phenotypes"]["shapley"]["value"] <= 1
     assert all(0 <= share <= 1 for share in record["coverage"].values())
@@ -57,6 +59,11 @@ def test_every_part_runs_small_and_is_told(measuring, monkeypatch: pytest.Monkey
 def test_age_maps_of_halves_are_compared(measuring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     cg.simulate_cohort(100, 12, 5, seed=0, explained=0.4).save(tmp_path / "people")
     monkeypatch.setenv("CONNECTOME_GNN_DATA", str(tmp_path))
-    found = measuring.age_maps(("people",), 1, 50)["people"]
-    assert found["low"] <= found["r"] <= found["high"] and found["null_low"] < 0 < found["null_high"]
-    assert "| people | 100 | 12 | 1 |" in measuring.summary({"age_maps": {"people": found}})
+    with parallel_config("sequential"):
+        found = measuring.age_maps(("people",), 1, 50)["people"]
+    for strength in ("keep", "remove"):
+        of = found[strength]
+        assert of["low"] <= of["r"] <= of["high"] and of["null_low"] < 0 < of["null_high"]
+    assert found["keep"]["r"] != found["remove"]["r"]
+    told = measuring.summary({"age_maps": {"people": found}})
+    assert "| people | 100 | 12 | 1 | kept |" in told and "| people | 100 | 12 | 1 | taken out |" in told

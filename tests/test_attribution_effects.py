@@ -245,6 +245,24 @@ def test_changes_that_make_no_sense_are_refused(change: Any, says: str) -> None:
         effect_map(model(), change)
 
 
+def test_total_strength_is_taken_out_of_a_change() -> None:
+    kept, removed = (effect_map(model(), "age: 50 -> 70", global_strength=how, training=people()) for how in ("keep", "remove"))
+    assert abs(removed.regions["value"].sum()) < 1e-5 < abs(kept.regions["value"].sum())
+    edges = people().scale.forward(people().weights)[:, model().space.kept].astype(float)
+    total = edges.sum(1)
+    slope = np.array([np.polyfit(total, edge, 1)[0] for edge in edges.T])
+    before = to_vectors(kept.change)[model().space.kept]
+    np.testing.assert_allclose(to_vectors(removed.change)[model().space.kept], before - before.sum() * slope, atol=1e-5)
+    of_people = effect_map(model(), "age: 50 -> 70", at=people(), global_strength="remove")
+    np.testing.assert_allclose(removed.change, of_people.change, atol=1e-5)
+    with pytest.raises(ConnectomeError, match="people on the model's atlas who show it"):
+        effect_map(model(), "age: 50 -> 70", global_strength="remove")
+    with pytest.raises(ConnectomeError, match="on the modelling scale"):
+        effect_map(model(), "age: 50 -> 70", scale="weights", global_strength="remove", training=people())
+    with pytest.raises(ConnectomeError, match="global_strength is one of"):
+        effect_map(model(), "age: 50 -> 70", global_strength="gone")  # type: ignore[arg-type]
+
+
 def test_constant_phenotypes_and_levels_that_nobody_had_are_refused() -> None:
     cohort = small_cohort(30, 6, described={"site": {"Levels": {"a": "A", "b": "B", "c": "C", "d": "D"}}})
     cohort.phenotypes["scanner"] = 3.0

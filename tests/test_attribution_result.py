@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from fitted import DESCRIBED, fit_small, small_cohort
+from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import connectome_gnn as cg
 from connectome_gnn.attribution.explained import Observed
+from connectome_gnn.attribution.figures import write_figures
+from connectome_gnn.attribution.importance import contributions, sensitivities
 from connectome_gnn.attribution.intervals import Bootstrap
 from connectome_gnn.attribution.permuted import PermutationTest, unique_part
+from connectome_gnn.attribution.phenotype_maps import explained_there
 from connectome_gnn.cli import app
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.rivals import ComponentRidge
@@ -81,8 +85,8 @@ def test_tables_have_the_columns_that_they_promise() -> None:
 
 def test_a_network_is_the_mean_of_its_regions() -> None:
     result = why()
-    regions = result.region_map("body")
-    visual = regions["value"][regions["network"] == "Visual"]
+    regions = result.regions.query("of == 'body' and method == 'shapley' and missing == 'reference' and global_strength == 'keep'")
+    visual = regions["raw"][regions["network"] == "Visual"]
     assert visual.min() <= result.network_map("body").loc["Visual", "value"] <= visual.max()
 
 
@@ -227,20 +231,58 @@ def test_what_others_tell_is_not_unique() -> None:
     assert np.abs(unique_part(effect + own, others).T @ (others - others.mean(0))).max() < 1e-4
 
 
-def test_the_command_writes_its_tables(tmp_path: Path) -> None:
+def test_single_phenotypes_have_maps_that_are_computed_when_they_are_looked_at() -> None:
+    result, cohort = why(), people().take(slice(70, 120))
+    assert result.phenotype_maps is not None and result.edges is not None
+    table = result.phenotype_maps.table("remove")
+    game = next(game for game in result.edges.games if "height" in game.players and game.missing == "reference")
+    seen = Observed.of(cohort, ridge().space, game.predictor.basis, "remove")
+    below = {"contribution": seen.region_total.sum(0), "sensitivity": seen.of_region * len(cohort)}
+    for method, parts in (("contribution", contributions), ("sensitivity", sensitivities)):
+        for part, name in zip(parts(game, seen, regions=True), game.players, strict=True):
+            rows = table[(table["of"] == name) & (table["method"] == method)]
+            assert list(rows.index) == list(cohort.atlas.labels)
+            by_hand = part.regions[..., 0].sum(0, dtype=float) / below[method]
+            np.testing.assert_allclose(rows["raw"], by_hand, atol=1e-5)
+            if part.regions.shape[2] > 1:
+                full, effect = game.full(), game.full() - game.without(part.player)
+                np.testing.assert_allclose(explained_there(seen, full, effect), part.regions, atol=2e-3)
+    height = result.region_map("height", global_strength="remove")
+    assert list(height) == list(result.region_map("body")) and (height["q"] >= height["p"]).all() and (height["value"] != 0).any()
+    assert (result.region_map("same")[["value", "low", "high"]] == 0).all(axis=None)
+    with pytest.raises(ConnectomeError, match="global_strength is one of"):
+        result.phenotype_maps.table("gone")  # type: ignore[arg-type]
+    assert cg.attribute(ridge(), cohort, by=("group", "region"), **QUICK).phenotype_maps is None
+
+
+def test_figures_show_what_there_is_to_see(tmp_path: Path) -> None:
+    cohort = cg.simulate_cohort(70, 14, 6, seed=0)
+    model = ComponentRidge(seed=0).fit(cohort.take(slice(0, 40)), distribution=False)
+    found = cg.attribute(model, cohort.take(slice(40, 70)), methods=("contribution", "sensitivity"), **QUICK)
+    names = write_figures(found, tmp_path)
+    assert names == ["groups.png", "phenotypes.png", "regions_keep.png", "regions_remove.png", "networks.png"]
+    for name in names:
+        picture = imread(tmp_path / name)[..., :3]
+        colours = np.unique((picture * 255).astype(int).reshape(-1, 3), axis=0)
+        assert min(picture.shape[:2]) > 200 and (np.ptp(colours, 1) > 60).sum() > 5, name  # more than grey text
+    few = cg.attribute(model, cohort.take(slice(40, 70)), methods=("sensitivity",), by=("phenotype",), **QUICK)
+    (tmp_path / "few").mkdir()
+    assert write_figures(few, tmp_path / "few") == ["phenotypes.png"]
+
+
+def test_the_command_writes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, cohort, out = tmp_path / "model", tmp_path / "cohort", tmp_path / "out"
     generator().save(model)
     held_out().save(cohort)
     arguments = ["attribute", str(model), str(cohort), "--out", str(out), "--n-bootstrap", "20", "--n-permutations", "20", "--jobs", "1"]
     answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 0, answer.output
-    assert sorted(file.name for file in out.iterdir()) == [
-        "attribution.json",
-        "groups.tsv",
-        "networks.tsv",
-        "phenotypes.tsv",
-        "regions.tsv",
-    ]
+    figures = {"groups.png", "phenotypes.png", "networks.png"}  # regions of this atlas have no coordinates
+    tables = {"groups.tsv", "networks.tsv", "phenotypes.tsv", "phenotype_regions.tsv", "regions.tsv"}
+    assert {file.name for file in out.iterdir()} == {"attribution.json", *tables, *figures}
+    assert "networks.png" in answer.output
+    by_region = pd.read_csv(out / "phenotype_regions.tsv", sep="\t", na_values="n/a", keep_default_na=False)
+    assert set(by_region["phenotype"]) == set(generator().schema.names) and set(by_region["global_strength"]) == {"keep", "remove"}
     groups = pd.read_csv(out / "groups.tsv", sep="\t", na_values="n/a", keep_default_na=False)
     assert list(groups) == ["group", "method", "missing", "value", "low", "high", "p", "q"]
     assert set(groups["group"]) == {"age_sex", "body", "cognition", "site"} and set(groups["missing"]) == {"reference", "conditional"}
@@ -248,5 +290,9 @@ def test_the_command_writes_its_tables(tmp_path: Path) -> None:
     assert "age_sex" in answer.output
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 2
+    monkeypatch.setattr("connectome_gnn.cli.attribution.find_spec", lambda name: None)
+    plain = CliRunner().invoke(app, [*arguments[:4], str(tmp_path / "plain"), *arguments[5:]])
+    assert plain.exit_code == 0 and "figures left out: matplotlib is not installed (pip install 'connectome-gnn[viz]')" in plain.output
+    assert {file.name for file in (tmp_path / "plain").iterdir()} == {"attribution.json", *tables}
     nowhere = CliRunner().invoke(app, [*arguments[:2], str(tmp_path / "nowhere"), "--out", str(tmp_path / "other")])
     assert nowhere.exit_code == 2 and "nowhere" in nowhere.output

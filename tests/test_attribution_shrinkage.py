@@ -95,11 +95,15 @@ def test_what_is_implied_is_measured_on_people_whom_the_model_has_right() -> Non
     predictor, profiles = Predictor.of(model, encoded), Profiles.of(model.schema, encoded, 0)
     some, every = ({name: (number,) for number, name in enumerate(model.schema.names[:most])} for most in (4, None))
     game = Game(predictor, profiles, some, "reference")
-    seen = Observed.of(test, model.space, predictor.basis, regions=False)
-    right = replace(seen, along=game.full().astype(float) @ seen.gram)
+    seen = Observed.of(test, model.space, predictor.basis)
+    full = game.full()
+    there = np.einsum("nl,rlk->nrk", full, seen.region_gram).astype(np.float32)
+    right = replace(seen, along=full.astype(float) @ seen.gram, region_along=there)
     methods = (contributions, exact_shapley, partial(permutation_importances, seed=[0]))
     for method in methods:
-        for part, of_right in zip(method(game, seen, regions=False), method(game, right, regions=False), strict=True):
+        for part, of_right in zip(method(game, seen, regions=True), method(game, right, regions=True), strict=True):
+            np.testing.assert_allclose(part.regions[..., 1], of_right.regions[..., 0], atol=1e-2)
+            np.testing.assert_allclose(of_right.regions[..., 1], of_right.regions[..., 0], atol=1e-2)
             np.testing.assert_allclose(part.implied, of_right.everything, atol=1e-3)
             np.testing.assert_allclose(of_right.implied, of_right.everything, atol=1e-3)
     found, there = (path_gradients(model, encoded, people, predictor) for people in (seen, right))
@@ -123,6 +127,37 @@ def test_phenotypes_of_few_held_out_people_are_ranked_by_their_estimates() -> No
         assert rows["value"].corr(true, method="spearman") >= rows["raw"].corr(true, method="spearman")
         assert ((rows["low"] <= true) & (true <= rows["high"])).mean() >= 0.85
         assert (rows["high"] - rows["low"]).mean() < (rows["raw_high"] - rows["raw_low"]).mean()
+
+
+def test_regions_of_few_held_out_people_are_ranked_by_their_estimates() -> None:
+    train, test, fresh = simulated()
+    model = ComponentRidge(seed=0, age_terms=True).fit(train, distribution=False)
+    settings: dict[str, Any] = {"by": ("region",), "methods": ("shapley",), "missing": ("reference",), "global_strength": ("keep",)}
+    keys = ["of", "region"]
+    found = cg.attribute(model, test, **settings, **QUICK).regions.reset_index().set_index(keys)
+    truth = cg.attribute(model, fresh, **settings, **{**QUICK, "n_bootstrap": 0}).regions.reset_index().set_index(keys)["raw"]
+    better = []
+    for of, rows in found.groupby("of"):
+        true = truth[rows.index]
+        assert ((rows["value"] - true) ** 2).sum() < ((rows["raw"] - true) ** 2).sum(), of
+        better.append(rows["value"].corr(true, method="spearman") - rows["raw"].corr(true, method="spearman"))
+        assert rows["value"].mean() == pytest.approx(rows["raw"].mean(), abs=1e-9)
+    assert np.mean(better) > 0.02
+    inside = (found["low"] <= truth) & (truth <= found["high"])
+    assert inside.mean() >= 0.85
+
+
+def test_regions_without_edges_stay_undefined_beside_others() -> None:
+    draw = np.random.default_rng(0)
+    measured, implied, total = draw.random((60, 8)), draw.random((60, 8)), 5 + draw.random((60, 8))
+    total[:, 3] = measured[:, 3] = implied[:, 3] = 0
+    bootstrap = Bootstrap.of(np.arange(60), 50, 0)
+    found = estimated(bootstrap, measured, implied, total)
+    alone = estimated(bootstrap, *(np.delete(part, 3, 1) for part in (measured, implied, total)))
+    for one, other in zip(found, alone, strict=True):
+        assert np.isnan([one.value[3], one.low[3], one.high[3]]).all()
+        np.testing.assert_allclose(np.delete(one.value, 3), other.value, rtol=1e-12)
+        np.testing.assert_allclose(np.delete(one.draws, 3, 1), other.draws, rtol=1e-5)
 
 
 def test_models_trained_with_other_seeds_say_the_same_of_missing_groups() -> None:

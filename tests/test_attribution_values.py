@@ -127,10 +127,11 @@ def test_what_is_explained_of_each_region_by_loops_over_its_edges(strength: Any)
     for region in (0, 9):
         edges = (rows == region) | (columns == region)
         by_hand = (x[:, edges] ** 2).sum(1) - ((x - d)[:, edges] ** 2).sum(1)
-        np.testing.assert_allclose(seen.region_gain(game.full())[:, region], by_hand, atol=1e-3)
+        np.testing.assert_allclose(seen.region_gains(game.full(), game.full())[:, region, 0], by_hand, atol=1e-3)
+        np.testing.assert_allclose(seen.region_gains(game.full(), game.full())[:, region, 1], (d[:, edges] ** 2).sum(1), atol=1e-3)
         np.testing.assert_allclose(seen.region_total[:, region], (x[:, edges] ** 2).sum(1), rtol=1e-4)
     np.testing.assert_allclose(seen.gain(game.full()), (x**2).sum(1) - ((x - d) ** 2).sum(1), atol=1e-2)
-    np.testing.assert_allclose(seen.region_gain(game.full()).sum(1) / 2, seen.gain(game.full()), atol=1e-2)
+    np.testing.assert_allclose(seen.region_gains(game.full(), game.full()).sum(1) / 2, seen.gains(game.full(), game.full()), atol=1e-2)
 
 
 def test_shapley_values_by_all_orders() -> None:

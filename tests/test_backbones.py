@@ -67,14 +67,25 @@ def test_distance_dependent_consensus_person_by_person(seed, n_bins):
         assert abs(distance[kept].mean() - np.mean(lengths)) < abs(distance[consistent].mean() - np.mean(lengths))
 
 
+def test_edges_of_midline_regions_go_with_those_within_hemispheres():
+    cohort = people()
+    labels, sides = cohort.atlas.labels, list(cohort.atlas.hemisphere)
+    midline = cohort.with_weights(cohort.weights, Atlas(labels, [*sides[:-2], "n/a", "n/a"], xyz=cohort.atlas.xyz))
+    kept = to_vectors(midline.backbone(method="distance"))
+    rows, columns = edge_indices(REGIONS)
+    across = (rows < REGIONS // 2) & (columns >= REGIONS // 2) & (columns < REGIONS - 2)
+    count = (cohort.weights > 0).sum(0)
+    mean = cohort.weights.sum(0, dtype=np.float64) / np.maximum(count, 1)
+    expected = backbones.distance_dependent(count, PEOPLE, mean, cohort.atlas.edge_distances(), across)
+    np.testing.assert_array_equal(kept, expected)
+    assert (kept != to_vectors(cohort.backbone(method="distance"))).any()
+
+
 def test_distance_dependent_consensus_needs_to_know_the_brain():
     cohort = people()
     labels, sides = cohort.atlas.labels, list(cohort.atlas.hemisphere)
-    midline = Atlas(labels, [*sides[:-1], "n/a"], xyz=cohort.atlas.xyz)
-    with pytest.raises(
-        ConnectomeError, match=r"needs the hemisphere of every region, unknown for 1 of 14 \('r13'\); give them in the atlas"
-    ):
-        cohort.reorder(midline).with_weights(cohort.weights, midline).backbone(method="distance")
+    with pytest.raises(ConnectomeError, match="which regions are on the left and which on the right, unknown for all 14; give their"):
+        cohort.with_weights(cohort.weights, Atlas(labels, xyz=cohort.atlas.xyz)).backbone(method="distance")
     nowhere = Atlas(labels, sides)
     with pytest.raises(
         ConnectomeError, match=r"needs the coordinates of every region, unknown for 14 of 14 \('r0', 'r1', 'r2' and 11 more\)"

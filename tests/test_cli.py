@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 
-COMMANDS = ("demo", "simulate", "convert", "split", "fit", "finetune", "generate", "evaluate", "privacy", "augment", "topology")
+COMMANDS = tuple(typer.main.get_command(app).commands)
 SMALL = ("--subjects", 48, "--regions", 8, "--phenotypes", 6)
 
 

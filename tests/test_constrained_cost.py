@@ -206,7 +206,7 @@ def test_what_costs_most_goes_and_the_cost_falls_by_hand(constraint: str) -> Non
     assert int((left != 0).sum()) == 5
     assert wiring_cost(layer, coordinates=PLACES).item() == pytest.approx(1116 - 850)
     assert done.table.to_dict("records") == [
-        {"layer": "", "connections_before": 8, "connections_after": 5, "cost_before": 1116.0, "cost_after": 266.0}
+        {"layer": "", "connections_before": 8, "removed": 3, "connections_after": 5, "cost_before": 1116.0, "cost_after": 266.0}
     ]
     assert done.removed == 3 and done.steps == (3,)
     assert (layer(torch.eye(4)) - layer(torch.zeros(4, 4)))[2, 3] == 0  # what unit 3 hears from unit 2
@@ -292,6 +292,18 @@ def test_the_schedule_prunes_step_by_step_and_fine_tunes_between() -> None:
     assert torch.equal(layer.values().detach(), torch.tensor([0.0, -2, 0, -4, 5, 0, -7, 0]))
     cubic = prune_by_wiring_cost(ring(), 1.0, coordinates=PLACES, schedule=2)
     assert cubic.steps == (round(8 * 0.875), 8)
+
+
+def test_what_a_soft_layer_grows_meanwhile_is_not_counted_as_kept() -> None:
+    layer = ConnectomeLinear(6, 6, np.eye(6, k=1) + np.eye(6, k=-1), "soft", seed=0)
+
+    def grow(module: ConnectomeLinear, _: int) -> None:
+        with torch.no_grad():
+            module.weight_orig.add_(1e-3)
+
+    pruning = prune_by_wiring_cost(layer, 0.5, np.ones((6, 6)), schedule=2, fine_tune=grow)
+    assert pruning.removed == pruning.steps[-1] == 5
+    assert pruning.table["connections_after"].item() == 36 - 5
 
 
 def test_structured_pruning_takes_whole_receiving_units() -> None:

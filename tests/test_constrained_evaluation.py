@@ -10,6 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, r2_score
 from torch import nn
+from torch.nn.utils import prune
 
 from connectome_gnn.constrained import (
     ConnectomeConstrainedNetwork,
@@ -208,6 +209,84 @@ def test_what_cannot_be_said_has_its_reason() -> None:
     two = nn.Sequential(nn.Linear(4, 3))
     plain = evaluate_constraints(two, cases(), **FEW)
     assert plain.lesions.empty and "no constrained layer" in plain.table.set_index("measure").loc["score after lesions", "reason"]
+
+
+def test_regions_without_a_place_leave_the_other_nulls() -> None:
+    whole = wiring()
+    distances = whole.distances.copy()
+    distances[3], distances[:, 3] = np.nan, np.nan
+    model = ConnectomeConstrainedNetwork(4, 3, [LayerConfig(Wiring(whole.connectivity, distances))], seed=0)
+    found = evaluate_constraints(model, cases(), **FEW)
+    rows = found.table.query("measure == 'similarity'").set_index("null")
+    assert rows.loc["degree_preserving", ["null_mean", "p"]].notna().all() and not rows.loc["degree_preserving", "reason"]
+    assert np.isnan(rows.loc["distance_preserving", "p"]) and "19 pairs of regions" in rows.loc["distance_preserving", "reason"]
+    assert np.isnan(found.value("wiring cost")) and "no distance" in found.table.set_index("measure").loc["wiring cost", "reason"]
+    known = evaluate_constraints(model, cases(), distances=whole.distances, **FEW)
+    assert known.table.query("null == 'distance_preserving'")["p"].notna().all()
+    assert known.value("wiring cost") == pytest.approx(costs(network())[0], rel=1e-5)  # input and head lie in no place
+    with pytest.raises(ConnectomeError, match="needs distances"):
+        evaluate_constraints(model, cases(), distances=np.ones((3, 3)), **FEW)
+
+
+def test_an_array_is_enough_of_a_connectome() -> None:
+    model = ConnectomeConstrainedNetwork(4, 3, [LayerConfig(wiring().connectivity)], seed=0)
+    reasons = evaluate_constraints(model, cases(), **FEW).table.query("reason != ''").set_index("measure")["reason"]
+    assert set(reasons.index) == {"wiring cost", "similarity"} and reasons.str.contains("not known").all()
+    known = evaluate_constraints(model, cases(), distances=wiring().distances, **FEW)
+    assert not known.table["reason"].any() and known.table["value"].notna().all()
+
+
+def test_whole_numbers_are_classes_only_of_a_model_that_scores_them() -> None:
+    model = ConnectomeConstrainedNetwork(4, 1, [LayerConfig(wiring())], seed=0)
+    inputs, _ = cases()
+    ages = np.random.default_rng(2).integers(20, 80, len(inputs))
+    predicted = model(torch.from_numpy(inputs).float()).detach().numpy()[:, 0]
+    for targets in (ages, ages[:, None], ages * 1.0):
+        assert evaluate_constraints(model, (inputs, targets), **FEW).value("score") == pytest.approx(r2_score(ages, predicted))
+    old = (ages > 50).astype(int)
+    for targets in (old, old > 0):
+        assert evaluate_constraints(model, (inputs, targets), **FEW).value("score") == accuracy_score(old, predicted > 0)
+    assert evaluate_constraints(model, (inputs, old * 1.0), **FEW).value("score") == pytest.approx(r2_score(old, predicted))
+    with pytest.raises(ConnectomeError, match="from 2[0-9] to 7[0-9], which are no classes of a model with 3 outputs"):
+        evaluate_constraints(network(), (inputs, ages), **FEW)
+    with pytest.raises(ConnectomeError, match="as many numbers as the model's 3 outputs"):
+        evaluate_constraints(network(), (inputs, ages * 1.0), **FEW)
+    with pytest.raises(ConnectomeError, match="one a case, got tuple"):
+        evaluate_constraints(ConnectomeRecurrent(4, N, wiring().connectivity), (inputs[:, None], ages), **FEW)
+
+
+def test_a_model_in_double_precision_is_given_such_inputs() -> None:
+    inputs, targets = cases()
+    assert evaluate_constraints(network().double(), (inputs, targets), **FEW).value("score") >= 0
+
+
+def test_masks_of_any_parameter_survive_a_lesion() -> None:
+    model = network()
+    prune_by_wiring_cost(model, 0.4, model.distances())
+    for layer, name in ((model.layers[1], "bias"), (model.head, "weight"), (model.input, "bias")):
+        prune.random_unstructured(layer, name, 0.5)
+    inputs = torch.randn(5, 4, generator=torch.manual_seed(0))
+    whole = model(inputs)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    computed = {part: part.weight.detach().clone() for part in (model.layers[0], model.head)}
+    with lesion(model, [3, 7]):
+        assert not model.layers[0].weight.equal(computed[model.layers[0]])
+        with torch.no_grad():
+            for parameter in model.layers[1].parameters():
+                assert parameter.abs().sum() > 0
+        assert (model.units(inputs)[1][:, [6, 7, 14, 15]] == 0).all()
+        assert not torch.equal(model(inputs), whole)
+    assert all(torch.equal(part.weight, before) for part, before in computed.items())  # without a call in between
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(model(inputs), whole)
+    cell = ConnectomeRecurrent(2, N, wiring().connectivity, trainable=True, bias=True, seed=0)
+    for part, name in ((cell.recurrent, "weight"), (cell.recurrent, "bias"), (cell, "input_weight")):
+        prune.random_unstructured(part, name, 0.3)
+    sequence = torch.randn(2, 6, 2, generator=torch.manual_seed(0))
+    before = cell(sequence)[0]
+    with lesion(cell, [4]):
+        assert (cell(sequence)[0][..., 4] == 0).all()
+    assert torch.equal(cell(sequence)[0], before)
 
 
 @pytest.mark.parametrize(

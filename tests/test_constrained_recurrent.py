@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from connectome_gnn.constrained import ConnectomeRecurrent, dale_signs, spectral_radius
 from connectome_gnn.constrained import recurrent as module
@@ -88,6 +89,21 @@ def test_a_reservoir_is_not_trained_and_a_cell_is() -> None:
     assert losses[-1] < 0.3 * losses[0]
     assert (cell.recurrent.dense_weight()[torch.from_numpy(small_world() == 0)] == 0).all()
     assert (cell.input_weight[[1, 2, *range(4, 20)]] == 0).all()
+
+
+@pytest.mark.parametrize("compute", ["sparse", "dense"])
+def test_a_pruned_cell_computes_with_what_was_learned_since(compute: str) -> None:
+    """Its layer is not called, so torch's pruning does not renew what it computes."""
+    cell = ConnectomeRecurrent(2, 20, small_world(), trainable=True, bias=True, compute=compute, seed=0)
+    for name in ("weight", "bias"):
+        prune.random_unstructured(cell.recurrent, name, 0.3)
+    twin = ConnectomeRecurrent(2, 20, small_world(), trainable=True, bias=True, compute=compute, seed=0)
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            values = getattr(cell.recurrent, f"{name}_orig").mul_(0.5)
+            getattr(twin.recurrent, name).copy_(values * getattr(cell.recurrent, f"{name}_mask"))
+    inputs = torch.rand(4, 8, 2, generator=torch.manual_seed(0))
+    torch.testing.assert_close(cell(inputs)[0], twin(inputs)[0])
 
 
 def test_units_in_regions_and_which_hear_the_input() -> None:

@@ -116,6 +116,38 @@ def test_pruned_models_stay_pruned(tmp_path: Path) -> None:
         assert torch.equal(answer(back), answer(one))
 
 
+def test_what_is_frozen_stays_frozen_and_other_parameters_stay_pruned(tmp_path: Path) -> None:
+    model = MODELS["network"]()
+    model.layers[0].requires_grad_(False)
+    prune.random_unstructured(model.layers[2], "bias", 0.5)
+    prune.random_unstructured(model.head, "weight", 0.5)
+    cell = MODELS["cell"]()
+    cell.input_weight.requires_grad_(False)
+    reservoir = MODELS["reservoir"]().requires_grad_(True)
+    for number, one in enumerate((model, cell, reservoir)):
+        back = load_constrained(save_constrained(one, tmp_path / str(number)))
+        trained = {name: parameter.requires_grad for name, parameter in one.named_parameters()}
+        assert {name: parameter.requires_grad for name, parameter in back.named_parameters()} == trained
+        assert torch.equal(answer(back), answer(one))
+        assert {name for name, _ in back.named_buffers()} == {name for name, _ in one.named_buffers()}
+
+
+def test_half_precision_is_kept(tmp_path: Path) -> None:
+    model = layer(dtype=torch.bfloat16)
+    back = load_constrained(save_constrained(model, tmp_path / "model"))
+    assert back.weight.dtype == torch.bfloat16 and torch.equal(back.weight, model.weight)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ConnectomeError, match="No space left on device.*make room"):
+        save_constrained(layer(), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_isolated_regions_are_told_of_once(tmp_path: Path) -> None:
     lonely = matrix()
     lonely[4] = lonely[:, 4] = 0

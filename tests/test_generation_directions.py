@@ -8,7 +8,7 @@ import pytest
 from fitted import DESCRIBED, plain_table
 
 from connectome_gnn.generation.directions import Directions
-from connectome_gnn.generation.features import ProfileFeatures
+from connectome_gnn.generation.features import FURTHEST, ProfileFeatures
 from connectome_gnn.phenotypes import PhenotypeSchema
 
 
@@ -33,8 +33,10 @@ def test_every_derived_feature_has_a_band_and_unit_variance(drop):
     assert n == directions.weights.shape[1] > 0
     assert derived.shape == (300, len(directions.bands))
     assert len(directions.bands) == n * (3 + ("age" not in drop) + ("sex" not in drop)) + n * (n - 1) // 2
-    np.testing.assert_allclose(derived.mean(0), 0, atol=1e-9)
-    np.testing.assert_allclose(derived.std(0)[directions.deviation < np.inf], 1)
+    whole = derived[:, (directions.deviation < np.inf) & (np.abs(derived).max(0) < FURTHEST)]  # nobody beyond what is let through
+    assert whole.shape[1] > 0.8 * derived.shape[1]
+    np.testing.assert_allclose(whole.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(whole.std(0), 1)
 
 
 def test_derived_features_by_hand():
@@ -46,7 +48,7 @@ def test_derived_features_by_hand():
     bands, derived = np.array(directions.bands), directions.transform(values)
 
     def unit(block: np.ndarray) -> np.ndarray:
-        return (block - block.mean(0)) / block.std(0)
+        return np.clip((block - block.mean(0)) / block.std(0), -FURTHEST, FURTHEST)
 
     np.testing.assert_allclose(derived[:, bands == "directions"], unit(along), atol=1e-9)
     np.testing.assert_allclose(derived[:, bands == "tanh of directions"], unit(np.tanh(along)), atol=1e-9)
@@ -54,6 +56,24 @@ def test_derived_features_by_hand():
     np.testing.assert_allclose(derived[:, bands == "directions x age"], unit(along * values[:, [0]]), atol=1e-9)
     np.testing.assert_allclose(derived[:, bands == "directions x sex"], unit(along * values[:, [1]]), atol=1e-9)
     np.testing.assert_allclose(derived[:, bands == "products of directions"][:, 0], unit(along[:, 0] * along[:, 1]), atol=1e-9)
+
+
+def test_unusual_profiles_do_not_run_away():
+    """Two rare levels that no training person has together: their product lies hundreds of standard deviations out."""
+    draw = np.random.default_rng(0)
+    table = plain_table(300)[["age", "height"]].assign(first=0.0, second=0.0)
+    table.loc[table.index[:2], "first"] = table.loc[table.index[2:4], "second"] = 1.0
+    schema = PhenotypeSchema.fit(table, {name: {"Group": name} for name in table})
+    features = ProfileFeatures.fit(schema, schema.encode(table))
+    values = features.of(table)
+    directions = Directions.fit(features, lambda: [values], draw.standard_normal((len(features.bands), 30)), np.ones(30))
+    unusual = features.of(pd.DataFrame({"age": [75.0, 200.0], "height": [170.0, 170.0], "first": 1.0, "second": 1.0}, ["a", "b"]))
+    raw = (directions._raw(unusual) - directions.mean) / directions.deviation
+    assert np.abs(raw[0]).max() > 100
+    assert np.abs(directions.transform(unusual)).max() == FURTHEST
+    n_linear = len(schema.columns)
+    assert np.abs(unusual[1, n_linear:]).max() == FURTHEST
+    assert unusual[1, 0] > FURTHEST  # what people have is left as it is
 
 
 def test_a_direction_is_the_combination_that_moves_connectomes():

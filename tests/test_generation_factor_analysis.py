@@ -14,6 +14,7 @@ from connectome_gnn.generation.censoring import _quantile, fill_absent, mean_wit
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.factor_analysis import LatentPeople, analyse, orthogonal
 from connectome_gnn.generation.factor_choice import factors_of_few
+from connectome_gnn.generation.latent_means import LatentMeans
 from connectome_gnn.generation.marginal_fit import fit_marginals
 from connectome_gnn.generation.residual import ResidualModel
 from connectome_gnn.simulate import simulate_cohort
@@ -24,7 +25,7 @@ def simulated(request) -> tuple[Cohort, ResidualModel]:
     n_people, density = request.param
     cohort = simulate_cohort(n_people, 26, 6, seed=3, explained=0.0, density=density, measure="sift2_fbc")
     space, scores = EdgeSpace.fit(cohort)
-    return cohort, ResidualModel.fit(space, cohort, np.zeros_like(scores), np.zeros(int(space.kept.sum())), scores=np.zeros_like(scores))
+    return cohort, ResidualModel.fit(space, cohort, np.zeros_like(scores), scores=np.zeros_like(scores))
 
 
 def truth(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +73,7 @@ def test_what_nobody_shares_is_nobodys_factor():
     values = np.expm1(np.maximum(draw.standard_normal((900, 190)) + draw.uniform(-0.5, 2, 190), 0)).astype(np.float32)
     cohort = Cohort(values, plain_table(900), make_atlas(20), measure="m", described=DESCRIBED)
     space, scores = EdgeSpace.fit(cohort)
-    model = ResidualModel.fit(space, cohort, np.zeros_like(scores), np.zeros(int(space.kept.sum())), scores=np.zeros_like(scores))
+    model = ResidualModel.fit(space, cohort, np.zeros_like(scores), scores=np.zeros_like(scores))
     assert (model.loadings**2).sum(0).mean() < 0.02
 
 
@@ -81,7 +82,7 @@ def people(n_people: int = 300) -> LatentPeople:
     space, scores = EdgeSpace.fit(cohort)
     marginals = fit_marginals(cohort)
     left = np.where(marginals.constant, 0.0, 1.0)
-    return LatentPeople(marginals, np.ones(len(left), np.float32), left, space, cohort, np.zeros_like(scores))
+    return LatentPeople(marginals, LatentMeans.of(marginals, left, space), left, space, cohort, np.zeros_like(scores))
 
 
 def test_a_group_left_out_is_as_if_it_had_not_been_there():

@@ -503,3 +503,25 @@ def test_generated_weights_carry_what_was_done_to_the_training_weights(tmp_path:
         evaluate(people, measured.normalise("total"), others.normalise("total"), parts=scores)
     with pytest.warns(ConnectomeWarning, match=said + "nothing"):
         evaluate(people, measured, others, parts=scores, n_bootstrap=0, n_permutations=0)
+
+
+@pytest.mark.parametrize(("measure", "network"), [("sift2_fbc", None), ("sift2_fbc", FAST), ("pearson", None)])
+def test_float32_and_float64_agree(measure, network):
+    """Weights as float64, and as float32 that were rounded twice on their way: by up to two of its last places."""
+    cohort = simulate_cohort(80, 8, 5, seed=1, measure=measure)
+    exact = cohort.weights.astype(np.float64)
+    away = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], exact.shape) * np.spacing(cohort.weights)
+    single, double, moved = (
+        ConnectomeGenerator(seed=0, network=network).fit(
+            Cohort(weights, cohort.phenotypes, cohort.atlas, measure=measure, signed=cohort.signed, described=cohort.described)
+        )
+        for weights in (cohort.weights, exact, np.where(exact != 0, exact + away, 0))
+    )
+    table = cohort.phenotypes.iloc[:20]
+    for other in (double, moved):
+        np.testing.assert_allclose(modelled(other.expected(table)), modelled(single.expected(table)), atol=1e-4)
+        np.testing.assert_allclose(modelled(other.sample(table, 3, seed=1)), modelled(single.sample(table, 3, seed=1)), atol=1e-4)
+        np.testing.assert_allclose(other.log_prob(cohort) / cohort.n_edges, single.log_prob(cohort) / cohort.n_edges, atol=1e-4)
+        np.testing.assert_allclose(other.standard_error(table), single.standard_error(table), atol=1e-4)
+    assert double.expected(table).weights.tobytes() == single.expected(table).weights.tobytes()
+    assert double.sample(table, 3, seed=1).weights.tobytes() == single.sample(table, 3, seed=1).weights.tobytes()

@@ -15,6 +15,7 @@ import connectome_gnn as cg
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.censoring import draw_factors, fill_absent, log_interval
+from connectome_gnn.generation.latent_means import KNOTS, LatentMeans
 from connectome_gnn.generation.likelihood import _interval, _mode, edge_log_density, log_density
 from connectome_gnn.generation.marginal_fit import marginals_from
 from connectome_gnn.generation.residual import ResidualModel
@@ -25,6 +26,9 @@ from connectome_gnn.simulate import simulate_cohort
 pytestmark = pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ExtrapolationWarning")
 
 
+NO_MEANS = LatentMeans(np.zeros((0, KNOTS), np.float32))
+
+
 def small_model(zeros: float, n_edges: int = 6, n_factors: int = 2, seed: int = 0) -> ResidualModel:
     """A copula of a few edges, each with variance 1, and normal values where edges are there."""
     draw = np.random.default_rng(seed)
@@ -32,8 +36,8 @@ def small_model(zeros: float, n_edges: int = 6, n_factors: int = 2, seed: int = 
     loadings *= np.sqrt(np.minimum(1, 0.9 / (loadings**2).sum(0)))
     noise = np.sqrt(1 - (loadings**2).sum(0))
     marginals = marginals_from(np.zeros(n_edges), np.full(n_edges, zeros), lambda sign, scores: scores if zeros == 0 else 4 + 0.8 * scores)
-    as32 = [array.astype(np.float32) for array in (np.ones(n_edges), loadings, noise)]
-    return ResidualModel(marginals, *as32, Spread.constant(n_factors))
+    as32 = [array.astype(np.float32) for array in (loadings, noise)]
+    return ResidualModel(marginals, NO_MEANS, *as32, Spread.constant(n_factors))
 
 
 def covariance(model: ResidualModel, own: float = 1.0, factors: np.ndarray | float = 1.0) -> np.ndarray:
@@ -218,7 +222,7 @@ def test_a_person_is_the_sum_of_parts_that_have_nothing_to_do_with_each_other():
     parts = 0
     for edges, factor in ((slice(0, 3), [0]), (slice(3, 6), [1])):
         marginals = marginals_from(np.zeros(3), np.full(3, 0.3), lambda sign, scores: 4 + 0.8 * scores)
-        part = ResidualModel(marginals, np.ones(3, np.float32), loadings[factor, edges], noise[edges], Spread.constant(1))
+        part = ResidualModel(marginals, NO_MEANS, loadings[factor, edges], noise[edges], Spread.constant(1))
         parts = parts + log_density(part, values[:, edges], mean[:, edges])
     np.testing.assert_allclose(log_density(model, values, mean), parts, atol=0.1)
     alone = replace(whole, loadings=whole.loadings[:0], noise=np.ones(6, np.float32), spread=Spread.constant(0))

@@ -221,15 +221,6 @@ def test_knots_lie_at_the_scores_they_are_said_to():
     np.testing.assert_allclose(scores[0, [0, split[0] - 1, split[0], -1]], [-3.2, 3.2, -3.2, 3.2], atol=1e-6)
 
 
-def test_steadiness_is_the_correlation_of_value_and_score():
-    marginals = fit_marginals(of_kind("sparse"))
-    latent = np.random.default_rng(9).standard_normal((200_000, N_EDGES)).astype(np.float32)
-    values = marginals.values(latent.copy())
-    truth = [np.corrcoef(x, y)[0, 1] for x, y in zip(latent.T, values.T, strict=True)]
-    np.testing.assert_allclose(marginals.steadiness, truth, atol=0.03)
-    assert truth[0] < 0.6 < 0.9 < truth[-1]
-
-
 def test_edges_keep_shapes_of_their_own_where_people_are_many():
     draw = np.random.default_rng(10)
     skewed = draw.gamma(1.5, 0.5, (3000, N_EDGES))

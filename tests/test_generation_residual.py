@@ -154,7 +154,7 @@ def draws_of(values: np.ndarray, signed: bool, n: int = 4000) -> tuple[np.ndarra
     """Draws around the mean by a model that has seen these weights (N, 15), nothing of which phenotypes explain."""
     cohort = Cohort(values.astype(np.float32), plain_table(len(values)), make_atlas(6), measure="m", signed=signed, described=DESCRIBED)
     space, scores = EdgeSpace.fit(cohort)
-    model = ResidualModel.fit(space, cohort, scores, np.zeros(int(space.kept.sum())))
+    model = ResidualModel.fit(space, cohort, scores)
     latent = model.draw(np.zeros((n, int(space.kept.sum())), np.float32), space.kept, np.random.default_rng(0))
     return Scale(signed).inverse(latent), model
 
@@ -220,7 +220,7 @@ def test_latent_scores_and_values_are_inverses():
     values = draw.lognormal(1, 1, (300, 15)) * (draw.random((300, 15)) < 0.7)
     cohort = Cohort(values.astype(np.float32), plain_table(300), make_atlas(6), measure="m", described=DESCRIBED)
     space, components = EdgeSpace.fit(cohort)
-    model = ResidualModel.fit(space, cohort, components, np.zeros(int(space.kept.sum())))
+    model = ResidualModel.fit(space, cohort, components)
     for rows, scores in model.scores(space, cohort, np.zeros_like(components), seed=1):
         np.testing.assert_allclose(scores.std(0), 1, atol=0.4)
         back = model.values(scores, np.zeros((len(scores), int(space.kept.sum())), np.float32), space.kept)
@@ -241,7 +241,7 @@ def test_more_than_2000_people_give_quantiles_of_a_draw_and_exact_shares_of_zero
     values = draw.lognormal(1, 1, (2600, 15)) * (draw.random((2600, 15)) < 0.8)
     cohort = Cohort(values.astype(np.float32), plain_table(2600), make_atlas(6), measure="m", described=DESCRIBED)
     space, scores = EdgeSpace.fit(cohort)
-    one, same, other = (ResidualModel.fit(space, cohort, scores, np.zeros(int(space.kept.sum())), seed=seed) for seed in (0, 0, 1))
+    one, same, other = (ResidualModel.fit(space, cohort, scores, seed=seed) for seed in (0, 0, 1))
     assert one.marginals.quantiles.tobytes() == same.marginals.quantiles.tobytes() != other.marginals.quantiles.tobytes()
     np.testing.assert_allclose(one.marginals.zeros, (values == 0).mean(0), atol=1e-6)
     median = [np.median(np.log1p(v[v > 0])) for v in values.T]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fitted import DESCRIBED, plain_table
@@ -88,10 +90,7 @@ def test_models_learn_spread_and_use_it_in_draws_densities_and_deviations():
     for one in scores:
         assert one.std() == pytest.approx(1, abs=0.1)
     gain = model.log_prob(test)
-    model.residual = model.residual.__class__(
-        *(getattr(model.residual, name) for name in ("marginals", "effect", "loadings", "noise")),
-        Spread.constant(len(model.residual.loadings)),
-    )
+    model.residual = replace(model.residual, spread=Spread.constant(len(model.residual.loadings)))
     gain = gain - model.log_prob(test)
     assert gain.mean() > 4 * gain.std() / np.sqrt(len(gain))
 

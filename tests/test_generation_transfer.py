@@ -7,12 +7,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from fitted import fit_small, modelled, r2_beyond_mean, small_cohort
+from fitted import FAST, fit_small, modelled, r2_beyond_mean, small_cohort
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import edge_indices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation import residual as residual_room
+from connectome_gnn.generation.checkpoint import Checkpoint
 from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig
 from connectome_gnn.generation.residual import ResidualModel
@@ -198,6 +199,37 @@ def test_the_same_seed_gives_the_same_bytes_and_a_killed_fit_goes_on_to_them(tmp
         assert other.sample(few.phenotypes, seed=1).weights.tobytes() == model.sample(few.phenotypes, seed=1).weights.tobytes()
     with pytest.raises(ConnectomeError, match="source"):
         fit_small(few).finetune(few, seed=3, checkpoint=folder)
+
+
+class Killed(BaseException):
+    """What a test throws in place of SIGKILL."""
+
+
+def test_fine_tuning_killed_after_every_stage_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    source, few = fit_small(small_cohort(60), network=FAST), small_cohort(40, seed=3)
+    whole = source.finetune(few, seed=3).save(tmp_path / "whole")
+    twice = source.finetune(few, seed=3).save(tmp_path / "twice")
+    assert (twice / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    stages, write = [], Checkpoint.write
+
+    def fatal(self: Checkpoint, name: str, *content: object) -> None:
+        write(self, name, *content)
+        stages.append(name)
+        raise Killed
+
+    monkeypatch.setattr(Checkpoint, "write", fatal)
+    for _ in range(30):
+        try:
+            model = source.finetune(few, seed=3, checkpoint=tmp_path / "stages")
+            break
+        except Killed:
+            continue
+    assert {FROM_SCRATCH, "source and correction", "network fold 0", "residual"} <= set(stages)
+    finished = [name for name in stages if not name.endswith("under way")]
+    assert len(set(finished)) == len(finished)  # nothing was computed twice
+    again = model.save(tmp_path / "again")
+    for name in ("model.safetensors", "config.json", "card.md"):
+        assert (again / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_it_is_a_model_that_can_be_compared():

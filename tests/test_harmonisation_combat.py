@@ -151,6 +151,27 @@ def test_the_order_of_people_and_the_size_of_blocks_change_nothing(monkeypatch: 
     assert np.abs(modelled(ComBat().fit_transform(cohort)) - whole).max() < 1e-6
 
 
+@pytest.mark.parametrize("covbat", [False, True])
+def test_big_cohorts_are_harmonised_when_they_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, covbat: bool) -> None:
+    cohort = make_sites(absent=0.2)
+    cohort.info.clear()
+    train, test = Cohort.load(cohort.save(tmp_path / "cohort")).split(0.6, seed=0, stratify="site")
+    harmoniser = ComBat(covbat=covbat, reference="b").fit(train)
+    kept = harmoniser.transform(test)
+    monkeypatch.setattr("connectome_gnn.harmonisation.harmoniser.MOST_KEPT", 0)
+    monkeypatch.setattr(regression, "VALUES_AT_ONCE", 7 * cohort.n_edges)
+    read = harmoniser.transform(test)
+    harmoniser.fit(test)  # is of no consequence for what was transformed before
+    assert isinstance(kept._stored, np.ndarray)
+    assert not isinstance(read._stored, np.ndarray)
+    assert read.weights.dtype == read.read([]).dtype == np.float32
+    assert read.weights == pytest.approx(kept.weights, rel=1e-6)
+    assert read.read([5, 30, 2]) == pytest.approx(kept.weights[[5, 30, 2]], rel=1e-6)
+    assert read.take([8, 4]).weights == pytest.approx(kept.weights[[8, 4]], rel=1e-6)
+    assert read.info == kept.info
+    assert Cohort.load(read.save(tmp_path / "harmonised")).weights == pytest.approx(kept.weights, rel=1e-6)
+
+
 def test_non_parametric_estimates_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = make_sites(absent=0.2)
     whole = ComBat(parametric=False).fit(cohort)

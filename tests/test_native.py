@@ -237,7 +237,7 @@ def test_tables_as_others_write_them(tmp_path):
         ("\n", "is empty"),
         ("participant_id\tage\n", "has a header but no people"),
         ("id\tage\nx\t1\n", "has no column 'participant_id' .it has 'id', 'age'."),
-        ("participant_id,age\nx,1\n", "no column 'participant_id' .it has 'participant_id,age'."),
+        ("participant_id,age\nx,1\n", "is separated by ','; save it with tabs, and with a column 'participant_id'"),
         ("participant_id\tage\nx\t1\ny\t2\nx\t3\n", "participant_id must be unique, 'x' occurs more than once"),
         ("participant_id\tage\nx\t1\nn/a\t2\n", "row 2 below the header has none"),
         ("participant_id\tage\nx\t1\n\t2\n", "row 2 below the header has none"),

@@ -32,8 +32,8 @@ from connectome_gnn.prediction import (
 from connectome_gnn.prediction.brainnetcnn import EdgeToEdge
 from connectome_gnn.prediction.edge_rows import EdgeRows, folds_within, modelled_edges
 from connectome_gnn.prediction.interface import read_target
-from connectome_gnn.prediction.kernels import log_euclidean
 from connectome_gnn.prediction.logistic_paths import held_out_losses
+from connectome_gnn.prediction.matrix_logarithm import log_euclidean, log_euclidean_slopes
 from connectome_gnn.prediction.spectrum import Spectrum
 
 QUICK = BrainNetCNNConfig(epochs=3, edge_filters=2, node_filters=4, graph_filters=8)
@@ -139,6 +139,19 @@ def test_matrix_logarithms_have_the_inner_product_of_matrices() -> None:
     logs = [logm(0.9 * one + 0.1 * np.eye(6)) for one in matrices]
     expected = [[np.trace(a @ b).real for b in logs] for a in logs]
     np.testing.assert_allclose(found @ found.T, expected, rtol=1e-4)
+
+
+def test_slopes_of_matrix_logarithms_are_those_of_small_steps() -> None:
+    generator = np.random.default_rng(0)
+    values = np.arctanh(to_vectors(np.array([np.corrcoef(one) for one in generator.normal(size=(3, 6, 40))])))
+    values[2] = 0.4  # eigenvalues that are alike
+    weights = generator.normal(size=6 + 15)
+    found = log_euclidean_slopes(values, weights)
+    for edge in (0, 7, 14):
+        step = np.zeros(15)
+        step[edge] = 1e-2
+        sides = [log_euclidean(values + side * step).astype(np.float64) @ weights for side in (1, -1)]
+        np.testing.assert_allclose(found[:, edge], (sides[0] - sides[1]) / 2e-2, atol=2e-3)
 
 
 def test_cpm_is_what_the_paper_says(people: tuple[Cohort, Cohort]) -> None:

@@ -17,9 +17,12 @@ from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices, to_vectors
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.prediction import graph_network
+from connectome_gnn.prediction.explaining import explain
+from connectome_gnn.prediction.fine_tuning import fine_tuned
 from connectome_gnn.prediction.graph_network import ConnectomeGNN
 from connectome_gnn.prediction.interface import Predictor, read_target, read_targets
-from connectome_gnn.prediction.linear_path import Gate, LinearPath
+from connectome_gnn.prediction.linear_path import Gate, LinearPath, as_read, best_view, columns_of, views_of
 
 SMALL = {"epochs": 4, "hidden": 8, "depth": 1, "batch_size": 16}
 
@@ -275,3 +278,48 @@ def test_the_linear_path_is_ridge_and_the_gate_may_say_nothing(people: Cohort) -
     odds = np.stack([np.zeros(90), 2 * sex.values - 1 + noise[:, 0]], 1)
     useful = Gate.fit(sex, [odds, noise @ np.ones((1, 2)) * [0, 1]])
     assert useful.shares[0] > 1 and useful.shares[1] < 0.5
+    worst = Gate.fit(sex, [np.zeros((90, 2))])
+    assert worst.loss(sex, [np.zeros((90, 2))]) == pytest.approx(1, abs=1e-4)
+    assert useful.loss(sex, [odds, noise @ np.ones((1, 2)) * [0, 1]]) < 0.6
+    assert gate.loss(target, [target.values[:, None] * 0.5, noise]) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_linear_path_reads_what_does_best_on_people_it_has_not_seen(people: Cohort) -> None:
+    edges = np.concatenate([values for _, values in people.modelled()])
+    logs = columns_of(edges, "log-euclidean").astype(np.float64)
+    generator = np.random.default_rng(0)
+    # Along the direction in which matrix logarithms differ least, which edges hardly show.
+    direction = np.linalg.svd(logs - logs.mean(0))[2][20]
+    hidden = (logs - logs.mean(0)) @ direction
+    hidden = hidden / hidden.std() + 0.1 * generator.normal(size=90)
+    model = ConnectomeGNN(**{**SMALL, "epochs": 1}).fit(people, hidden)
+    assert model.linear is not None and model.linear.view in views_of(True)
+    assert model.linear.coefficients[0].shape == (edges.shape[1] + 10 * (model.linear.view == "log-euclidean"), 1)
+    target = read_target(people, "age")
+    poor, good = target.values[:, None] + generator.normal(size=(2, 90, 1)) * [[[20.0]], [[2.0]]]
+    assert best_view([target], {"edges": [poor], "log-euclidean": [good]}) == "log-euclidean"
+    assert best_view([target], {"edges": [0.1 * good], "log-euclidean": [poor]}) == "edges"  # a gate undoes what is shrunk
+    assert best_view([target], {"edges": [good], "log-euclidean": [good]}) == "edges"
+    x = as_read(edges, edges.mean(0), edges.std(0), "direction")
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(as_read(2 * edges, 2 * edges.mean(0), edges.std(0), "direction"), x, atol=1e-5)
+    assert views_of(False) == ("edges", "direction")
+
+
+@pytest.mark.parametrize("view", ["log-euclidean", "direction"])
+def test_every_view_is_saved_and_fine_tuned(people: Cohort, view: str, tmp_path: Path) -> None:
+    signed = view == "log-euclidean"
+    weights = people.weights if signed else np.abs(people.weights)
+    cohort = Cohort(weights, people.phenotypes, people.atlas, measure="pearson" if signed else "streamline_count", signed=signed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_network, "views_of", lambda signed: (view,))
+        model = ConnectomeGNN(**{**SMALL, "epochs": 1}).fit(cohort, "age")
+    model.gating[0].shares[:] = [1.0, 0.0]
+    again = ConnectomeGNN.load(model.save(tmp_path / "model"))
+    assert again.linear is not None and again.linear.view == view
+    np.testing.assert_array_equal(again.predict(cohort), model.predict(cohort))
+    labels = model.regions.labels
+    tuned = fine_tuned(model, cohort.take(slice(0, 40)), regions=labels[:2])
+    assert tuned.linear is not None and tuned.linear.view == view
+    found = explain(model, cohort.take(slice(0, 3)), part="all")
+    assert np.isfinite(found.edges).all() and np.abs(found.edges).max() > 0

@@ -15,7 +15,18 @@ from typer.testing import CliRunner
 from connectome_gnn.cli import app
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.prediction import AgeBias, BestOf, ConnectomeGNN, RidgeRegression, classify, predict, predict_age
+from connectome_gnn.prediction import (
+    AgeBias,
+    BestOf,
+    BrainNetCNN,
+    BrainNetCNNConfig,
+    ConnectomeGNN,
+    RidgeRegression,
+    classify,
+    predict,
+    predict_age,
+)
+from connectome_gnn.prediction.catalogue import new_model
 from connectome_gnn.prediction.confounds import ConfoundRemoval
 from connectome_gnn.prediction.crossvalidation import inner_predictions
 from connectome_gnn.prediction.edge_rows import modelled_edges
@@ -138,6 +149,49 @@ def test_shuffled_labels_give_chance() -> None:
     for model in ("ridge", "cpm"):
         # Below 0 rather than 0: what is predicted of a fold is near the others' mean, which is low where the fold's own is high.
         assert -0.3 < np.mean([one.score("r", model) for one in correlations]) < 0.1
+
+
+EVERY = {
+    "mean": "mean",
+    "ridge": "ridge",
+    "kernel ridge": "kernel ridge",
+    "cpm": "cpm",
+    "best of": BestOf(["mean", "ridge"]),
+    "brainnetcnn": BrainNetCNN(BrainNetCNNConfig(epochs=4, edge_filters=2, node_filters=4, graph_filters=8)),
+    "gnn": ConnectomeGNN(epochs=4, hidden=4),
+}
+every_model = pytest.mark.parametrize("model", EVERY.values(), ids=list(EVERY))
+
+
+@pytest.mark.parametrize("model", [EVERY["best of"], EVERY["brainnetcnn"], EVERY["gnn"]], ids=["best of", "brainnetcnn", "gnn"])
+def test_shuffled_labels_give_chance_whatever_the_model(model) -> None:  # type: ignore[no-untyped-def]
+    people = planted(160, strength=2.0)
+    people.phenotypes = people.phenotypes.assign(age=people.phenotypes["age"].sample(frac=1, random_state=0).to_numpy())
+    auc = classify(people, "coin", model, folds=2, n_bootstrap=0, n_permutations=0).score("auc")
+    r2 = predict_age(people, model, correction=None, folds=2, n_bootstrap=0, n_permutations=0).score("r2")
+    assert abs(auc - 0.5) < 0.13 and -0.5 < r2 < 0.03
+
+
+@every_model
+def test_every_model_is_asked_for_what_can_be_learned_only(people: Cohort, model) -> None:  # type: ignore[no-untyped-def]
+    some = people.take(slice(0, 48))
+    table = some.phenotypes
+    some.phenotypes = table.assign(
+        age=table["age"].where(np.arange(48) >= 6), sex=np.where(np.arange(48) < 3, "M", "F"), group="0", coin=["a", *["b"] * 47]
+    )
+    with pytest.raises(ConnectomeError, match="everybody's 'group' is '0'; a classification needs people of at least two levels"):
+        classify(some, "group", model, **FAST)
+    with pytest.raises(ConnectomeError, match="3 people or groups with sex 'M' cannot be shared out to 5 folds"):
+        classify(some, "sex", model, **FAST)
+    alone = new_model(model, "regression")
+    with pytest.raises(ConnectomeError, match="6 of 48 people have no 'age'"):
+        alone.fit(some, "age")
+    result = predict_age(some, model, correction=None, folds=2, **FAST)
+    assert result.left_out == 6 and result.n_people == 42
+    assert np.isfinite(result.predictions["predicted"]).all() and not set(result.predictions["participant_id"]) & set(some.ids[:6])
+    if not isinstance(model, BestOf):  # whose own folds would hold one class only
+        rare = new_model(model, "classification").fit(some, "coin")  # one person of a class
+        assert np.isfinite(rare.predict_proba(some)).all() and rare.predict_proba(some)[:, 1].mean() > 0.5
 
 
 def test_p_is_small_where_something_is_there_and_only_there(people: Cohort) -> None:

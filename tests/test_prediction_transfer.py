@@ -18,7 +18,7 @@ from connectome_gnn.prediction.graph_network import ConnectomeGNN
 from connectome_gnn.prediction.interface import read_target
 from connectome_gnn.prediction.linear_path import LinearPath
 from connectome_gnn.prediction.prior_path import fit_with_prior
-from connectome_gnn.prediction.transferring import transfer
+from connectome_gnn.prediction.transferring import _table, transfer
 
 SMALL = {"epochs": 2, "hidden": 8, "depth": 1}
 WORLD = {"n_regions": 12, "n_phenotypes": 4, "explained": 0.15, "missing": 0.0}
@@ -52,7 +52,7 @@ def learned(source: Cohort) -> ConnectomeGNN:
 
 
 def test_it_helps_where_the_truth_is_shared(source: Cohort) -> None:
-    result = transfer(source, people(50, 0, 7), "age", test=people(250, 0, 8), model=ConnectomeGNN(**SMALL))
+    result = transfer(source, people(50, 0, 7), "age", test=people(250, 0, 8), model=ConnectomeGNN(**SMALL), folds=3)
     assert result.helped and result.table.loc["regions", "difference_low"] > 0.02 and result.sentence.startswith("Transfer helped")
     assert list(result.table.index) == ["scratch", "source", "full", "regions"]
     scratch = result.table.loc["scratch"]
@@ -61,17 +61,28 @@ def test_it_helps_where_the_truth_is_shared(source: Cohort) -> None:
 
 
 def test_it_says_that_it_did_not_where_nothing_is_shared(source: Cohort) -> None:
-    result = transfer(source, people(50, 50, 7, source), "age", test=people(300, 50, 8, source), model=ConnectomeGNN(**SMALL))
+    result = transfer(source, people(50, 50, 7, source), "age", test=people(300, 50, 8, source), model=ConnectomeGNN(**SMALL), folds=3)
     assert not result.helped and ("did not help" in result.sentence or "did harm" in result.sentence)
     assert result.table.loc["regions", "difference"] > -0.15  # a gain of 0 is an answer
     assert result.table.loc["source", "score"] < 0
 
 
-def test_levels_in_folds_of_the_target() -> None:
-    few = [cg.simulate_cohort(n, 5, 4, seed=0, people_seed=other, explained=0.2, missing=0.0) for n, other in ((80, 0), (40, 7))]
-    result = transfer(few[0], few[1], "sex", model=ConnectomeGNN(**{**SMALL, "epochs": 1}), folds=2, n_bootstrap=200)
-    assert result.score == "auc" and result.predictions[["scratch", "regions"]].notna().all().all()
-    assert result.table["score"].between(0, 1).all()
+def test_levels_and_folds_of_the_target() -> None:
+    few = [cg.simulate_cohort(n, 5, 4, seed=0, people_seed=other, explained=0.2, missing=0.0) for n, other in ((60, 0), (30, 7))]
+    arguments = {"model": ConnectomeGNN(**{**SMALL, "epochs": 1}), "n_bootstrap": 200}
+    levels = transfer(few[0], few[1], "sex", test=few[0].take(slice(0, 30)), folds=2, **arguments)
+    assert levels.score == "auc" and levels.table["score"].between(0, 1).all() and len(levels.predictions) == 30
+    numbers = transfer(few[0], few[1], "age", folds=3, **arguments)
+    assert numbers.predictions[["scratch", "regions"]].notna().all().all() and list(numbers.predictions.index) == list(few[1].ids)
+
+
+def test_intervals_cover_who_is_learned_from() -> None:
+    generator = np.random.default_rng(0)
+    steady = generator.normal(0.3, 0.02, (6, 201))
+    hanging = steady - 0.2 * np.array([0, 1, 0, 2, 0, 0])[:, None]  # worse without two of the groups
+    table = _table({"scratch": np.zeros((6, 201)), "full": steady, "regions": hanging})
+    assert table.loc["full", "difference_low"] > 0.2 and table.loc["full", "difference"] == steady[0, 0]
+    assert table.loc["regions", "difference_low"] < 0 < table.loc["regions", "difference"]
 
 
 def test_what_is_frozen_stays_to_the_last_bit(source: Cohort, learned: ConnectomeGNN) -> None:
@@ -95,7 +106,10 @@ def test_what_is_frozen_stays_to_the_last_bit(source: Cohort, learned: Connectom
                 assert not change.any(), name
     assert moved > 0
     touched = inside[np.stack(edge_indices(12))].any(0)
-    weights, was = (path.coefficients[0][:, 0] / path.deviation for path in (tuned.linear, learned.linear))
+    # What is frozen is the prior's weight of an edge in its unit, or of a direction, times one gain.
+    weights, was = (
+        path.coefficients[0][:, 0] / (1 if path.view == "direction" else path.deviation) for path in (tuned.linear, learned.linear)
+    )
     gain = weights[~touched] @ was[~touched] / (was[~touched] ** 2).sum()
     np.testing.assert_allclose(weights[~touched], gain * was[~touched], atol=1e-6)
     assert not np.allclose(fine_tuned(learned, target).linear.coefficients[0], tuned.linear.coefficients[0])
@@ -153,5 +167,7 @@ def test_refusals(source: Cohort, learned: ConnectomeGNN) -> None:
         affected_regions(source, people(2, 0, 3))
     with pytest.raises(ConnectomeError, match="compared by 'profile'"):
         affected_regions(source, source, measure="identity")
+    with pytest.raises(ConnectomeError, match="3 or more folds"):
+        transfer(source, source, "age", folds=2)
     with pytest.raises(ConnectomeError, match="bootstrap"):
         transfer(source, source, "age", n_bootstrap=0)

@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 import scipy.io
 from brains import text_of, write_zip
-from fuzz_targets import ATLAS, MATRIX, graph, graphml, npy, zipped
+from fuzz_targets import ATLAS, MATRIX, PYG, graph, graphml, npy, zipped
 
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.readers import read_cohort, read_regions, read_ukb_phenotypes
 from connectome_gnn.readers.archives import gunzip, open_zip, read_member
 from connectome_gnn.readers.matlab import read_mat
+from connectome_gnn.readers.pyg import DATABASE
 
 PEOPLE = pd.DataFrame({"age": [50.0]}, index=["1000012"])
 CSV = "connectome_streamline_count_10M.csv"
@@ -282,6 +283,34 @@ def test_damaged_graphml(tmp_path, old, new, said):
     assert old in text
     (tmp_path / "1000012.graphml").write_text(text.replace(old, new, 1))
     refused(tmp_path, said)
+
+
+def test_graphml_without_nodes(tmp_path):
+    text = graphml(graph()).decode()
+    start, end = text.index("<node"), text.rindex("/>", 0, text.index("<edge")) + 2
+    (tmp_path / "1000012.graphml").write_text(text[:start] + text[end:])
+    np.testing.assert_array_equal(read(tmp_path).dense()[0], MATRIX.astype(np.float32))
+
+
+# --- databases ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"CREATE TABLE", b"CREATE T\xe9BLE", "is damaged: write it again"),  # which sqlite quotes, as no text
+        (b"SQLite format 3", b"SQLite format 9", "is damaged: write it again"),
+        (b"participant_id", b"participant_ix", "is damaged: write it again"),
+    ],
+)
+def test_damaged_databases(tmp_path, old, new, said):
+    for name, content in PYG.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert old in PYG[DATABASE]
+    (tmp_path / DATABASE).write_bytes(PYG[DATABASE].replace(old, new))
+    with pytest.raises(ConnectomeError, match=said):
+        read_cohort(tmp_path)
 
 
 # --- text ---------------------------------------------------------------------------------------------------------------

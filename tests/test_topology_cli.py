@@ -116,7 +116,7 @@ def test_mistakes_are_one_sentence_each(folder: Path, tmp_path: Path) -> None:
     refused("topology", signed, "--out", out, "--measures", "clustering", says="clustering needs non-negative weights")
     assert not out.exists()
     out.write_text("mine")
-    refused("topology", folder, "--out", out, says="exists; choose another name, or replace it with --force")
+    refused("topology", folder, "--out", out, says="exists; choose another file, or replace it with --force")
     assert out.read_text() == "mine"
     run("topology", folder, "--out", out, "--measures", "density", "--force")
     assert read(out).shape == (20, 1)

@@ -13,6 +13,7 @@ _HOMES = {
     "IntegratedGradients": "gradients",
     "MapComparison": "map_comparison",
     "MeanPath": "mean_path",
+    "PhenotypeMaps": "phenotype_maps",
     "RegionGradients": "region_gradients",
     "attribute": "attributing",
     "compare_maps": "map_comparison",

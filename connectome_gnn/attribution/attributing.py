@@ -51,7 +51,7 @@ def attribute(
     connectomes. Both are in the rows' ``kind``, and never mixed. Nothing is fitted again: predictions are maps of the phenotypes, and each
     method is a sum over people of what predictions with some phenotypes unknown explain of each. Single phenotypes explain little, and
     the noise of held-out people would rank them: their importance is what the model implies of each, corrected by held-out people as far
-    as they can tell phenotypes apart, with what was measured and nothing else beside it (``raw``).
+    as they can tell phenotypes apart, with what was measured and nothing else beside it (``raw``). The same goes for single regions.
 
     Parameters
     ----------
@@ -69,7 +69,8 @@ def attribute(
     score : ``"r2"``, R2 beyond the mean; ``"capture"``, correlation across people of edges; the name of a global or nodal topology measure,
         captured likewise; or a function of the generated people (a Cohort, ``n_samples`` rows a person) and the real ones, which returns
         one number a person. Scores other than R2 take samples of every coalition, and are for groups alone.
-    by : any of ``phenotype``, ``group``, ``region``, ``network``; ``edge`` maps are computed when they are looked at.
+    by : any of ``phenotype``, ``group``, ``region``, ``network``. Maps are those of groups and of all phenotypes together; maps of single
+        phenotypes over regions (where both were asked for) and over edges (``edge``) are computed when they are looked at.
     missing : what becomes of phenotypes that are not known: ``reference``, missing, as the model knows missing values; ``conditional``,
         averaged over given the known ones. They answer different questions where phenotypes are correlated.
     global_strength : maps with each person's total strength as it is (``keep``), or taken out of real and predicted edges (``remove``).

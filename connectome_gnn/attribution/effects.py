@@ -14,9 +14,11 @@ from scipy import stats
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.attribution.arguments import check_model, check_share, check_whole
 from connectome_gnn.attribution.changes import counterfactual, parse_changes, profiles_at, understood
+from connectome_gnn.attribution.explained import STRENGTHS, GlobalStrength, StrengthShares
 from connectome_gnn.attribution.pooling import directions, pooled
 from connectome_gnn.attribution.refits import Refits, Values
 from connectome_gnn.cohort import Cohort
+from connectome_gnn.columns import listed
 from connectome_gnn.edges import Scale, edge_indices, to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.evaluation.resampling import generator_for
@@ -83,6 +85,7 @@ def effect_map(
     at: pd.DataFrame | Cohort | Mapping[str, Any] | None = None,
     *,
     scale: Literal["modelling", "weights"] = "modelling",
+    global_strength: GlobalStrength = "keep",
     confidence: float = 0.95,
     n_refits: int = 0,
     training: Cohort | None = None,
@@ -100,10 +103,12 @@ def effect_map(
     at : whose other phenotypes: a cohort or table, over whose people the change is averaged; one profile, e.g. ``{"sex": "F"}``, whose
         other phenotypes are missing; or None, the population mean (all others missing).
     scale : ``"modelling"`` (log1p of weights, or Fisher z) or ``"weights"``.
+    global_strength : the change as it is (``keep``), or less what goes with people's total strength (``remove``, modelling scale only):
+        each edge's regression on it, as the people of ``training``, or else of the cohort ``at``, show it.
     confidence : of intervals.
     n_refits : 0 takes the errors from fits that the generator kept (the jackknife, at no cost); from 2 on, as many closed-form refits
         on resamples of ``training``, each of which costs a fit without the network.
-    training : the cohort that the model was fitted on, for ``n_refits``.
+    training : the cohort that the model was fitted on, for ``n_refits`` and for ``global_strength="remove"``.
     seed : of the resamples, and of the draw of at most 200 people whom the errors are computed for.
 
     Returns
@@ -113,7 +118,8 @@ def effect_map(
     Raises
     ------
     ConnectomeError
-        If the change cannot be read, names an unknown or constant phenotype or an unknown level, or the profiles cannot be used.
+        If the change cannot be read, names an unknown or constant phenotype or an unknown level, the profiles cannot be used, or total
+        strength is to be taken out where nobody shows it.
 
     Warns
     -----
@@ -126,6 +132,7 @@ def effect_map(
     check_share("confidence", confidence)
     check_whole("n_refits", n_refits, 0)
     check_whole("seed", seed, 0)
+    shares = _shares(model, global_strength, scale, at if training is None else training)
     changes = parse_changes(change, model)
     described = "; ".join(map(str, changes))
     tables = counterfactual(changes, profiles_at(at, model))
@@ -140,7 +147,11 @@ def effect_map(
             there = [values(table.iloc[rows[some]]) for table in (after, before)]
             last, first = there if back is None else [back.inverse(part) for part in there]
             total += (last - first).sum(0, dtype=np.float64)
-        return total / len(rows)
+        total /= len(rows)
+        if shares is not None:
+            std = model.space.std[model.space.kept]
+            total[model.space.kept] = shares.without((total[model.space.kept] / std)[None])[0] * std
+        return total
 
     everybody = np.arange(len(before))
     edges = moved(lambda profiles: model.space.values(model._deviation(profiles)), everybody)
@@ -172,6 +183,21 @@ def effect_map(
         freedom=freedom,
         region_freedom=strength_freedom,
     )
+
+
+def _shares(model: ConnectomeModel, global_strength: str, scale: str, people: Any) -> StrengthShares | None:
+    """How total strength shows on each edge of some people; None where it is not taken out."""
+    if global_strength not in STRENGTHS:
+        raise ConnectomeError(f"global_strength is one of {listed(STRENGTHS)}, got {global_strength!r}")
+    if global_strength == "keep":
+        return None
+    if scale != "modelling":
+        raise ConnectomeError("total strength is taken out on the modelling scale; leave scale out, or keep total strength")
+    if not isinstance(people, Cohort) or people.atlas != model.atlas:
+        raise ConnectomeError(
+            "taking out total strength needs people on the model's atlas who show it; give the cohort that it was fitted on as training="
+        )
+    return StrengthShares.of(people, model.space)
 
 
 def _strengths(edges: NDArray[np.float64], atlas: Atlas) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numba import njit
@@ -107,11 +107,16 @@ class Observed:
         own = np.einsum("nl,nl->n", turned, c)
         return np.stack([2 * np.einsum("nl,nl->n", some, other) - own for some, other in ((self.along, c), (full, turned))], 1)
 
-    def region_gain(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The same over each region's edges, (N, R)."""
-        gain = np.einsum("nrl,nl->nr", self.region_along, 2 * coordinates, optimize=False)
-        gain -= self.region_squares(coordinates)
-        return gain
+    def region_gains(self, coordinates: NDArray[np.float32], full: NDArray[np.float32]) -> NDArray[np.float32]:
+        """:meth:`gains` over each region's edges, (N, R, 2)."""
+        out = np.empty((*self.region_along.shape[:2], 2), np.float32)
+        out[..., 0] = np.einsum("nrl,nl->nr", self.region_along, 2 * coordinates, optimize=False)
+        for region, gram in enumerate(self.region_gram.astype(np.float32)):
+            turned = coordinates @ gram
+            own = np.einsum("nl,nl->n", turned, coordinates)
+            out[:, region, 0] -= own
+            out[:, region, 1] = 2 * np.einsum("nl,nl->n", turned, full) - own
+        return out
 
     def squares(self, coordinates: NDArray[np.float32]) -> NDArray[np.float64]:
         """Sum of squares (N,) of predictions with these coordinates (N, L)."""
@@ -154,7 +159,7 @@ class StrengthShares:
         share = (products - mean * sums) / variance if variance > 0 else np.zeros_like(products)
         return cls(weight, share.astype(np.float32))
 
-    def without(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def without(self, values: NDArray[Any]) -> NDArray[Any]:
         """Standardised edges (n, kept edges) less what goes with their total strength."""
         return values - (values @ self.weight)[:, None] * self.share
 

@@ -31,38 +31,38 @@ class Parts:
     player : number of the player.
     everything : (N,) over all edges.
     implied : (N,) what ``everything`` would be were people what the whole model says of them; for importance.
-    regions : (N, R) float32 over each region's edges; R = 0 without regions.
+    regions : (N, R, 2) float32 both over each region's edges, what is implied for importance only, else (N, R, 1); R = 0 without regions.
     error : standard error of the sum of ``everything`` by sampling; NaN where nothing was sampled.
     """
 
     player: int
     everything: NDArray[np.float64]
     implied: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    regions: NDArray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    regions: NDArray = field(default_factory=lambda: np.empty((0, 0, 2), np.float32))
     error: float = np.nan
 
 
 def contributions(game: Game, seen: Observed, *, regions: bool) -> Iterator[Parts]:
     """Full less without: what is explained with everybody known, less what is explained without one player."""
     full = game.full()
-    whole, parts = seen.gain(full), seen.region_gain(full) if regions else None
+    whole, parts = seen.gain(full), seen.region_gains(full, full) if regions else None
     for player in range(len(game)):
         without = game.without(player)
         lost, implied = whole - seen.gain(without), seen.squares(full - without)
-        yield Parts(player, lost, implied) if parts is None else Parts(player, lost, implied, parts - seen.region_gain(without))
+        yield Parts(player, lost, implied) if parts is None else Parts(player, lost, implied, parts - seen.region_gains(without, full))
 
 
 def exact_shapley(game: Game, seen: Observed, *, regions: bool, advance: Callable[..., None] = lambda *_: None) -> Iterator[Parts]:
     """Exact Shapley values: all 2^G coalitions, each predicted once."""
     n, n_players = len(game.profiles), len(game)
     everything, full = np.zeros((n_players, n, 2)), game.full()
-    by_region = np.zeros((n_players, n, seen.region_along.shape[1] if regions else 0), np.float32)
+    by_region = np.zeros((n_players, n, seen.region_along.shape[1] if regions else 0, 2), np.float32)
     for coalition in game.coalitions():
         coordinates = game.coordinates(coalition)
         weights = shapley_weights(n_players, coalition)
         everything += weights[:, None, None] * seen.gains(coordinates, full)
         if regions:
-            gain = seen.region_gain(coordinates)
+            gain = seen.region_gains(coordinates, full)
             for player, weight in enumerate(weights):
                 by_region[player] += np.float32(weight) * gain
         advance()
@@ -87,7 +87,8 @@ def sensitivities(game: Game, seen: Observed, *, regions: bool) -> Iterator[Part
     for player in range(len(game)):
         moved = full - game.without(player)
         moved = moved - moved.mean(0)
-        yield Parts(player, seen.squares(moved), regions=seen.region_squares(moved) if regions else np.empty((len(full), 0), np.float32))
+        by_region = seen.region_squares(moved) if regions else np.empty((len(full), 0), np.float32)
+        yield Parts(player, seen.squares(moved), regions=by_region[..., None])
 
 
 def permutation_importances(game: Game, seen: Observed, *, regions: bool, seed: list[int], n_permuted: int = PERMUTED) -> Iterator[Parts]:
@@ -100,7 +101,7 @@ def permutation_importances(game: Game, seen: Observed, *, regions: bool, seed: 
     full = game.full()
 
     def gains(coordinates: NDArray[np.float32]) -> list[NDArray]:
-        by_region = seen.region_gain(coordinates) if regions else np.empty((len(full), 0), np.float32)
+        by_region = seen.region_gains(coordinates, full) if regions else np.empty((len(full), 0, 2), np.float32)
         return [seen.gains(coordinates, full), by_region]
 
     whole = gains(full)

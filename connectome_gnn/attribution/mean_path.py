@@ -11,7 +11,7 @@ from torch import Tensor
 from connectome_gnn.edges import edge_indices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.directions import Directions
-from connectome_gnn.generation.features import ProfileFeatures
+from connectome_gnn.generation.features import FURTHEST, ProfileFeatures
 from connectome_gnn.generation.generator import ConnectomeGenerator
 from connectome_gnn.phenotypes import Encoded
 
@@ -151,7 +151,9 @@ class _Features:
             if self.sex is not None:
                 blocks.append(values[:, [self.sex]] * age)
             blocks.append(values[:, self.rest] * age)
-        return (torch.cat(blocks, 1) - self.mean) / self.scale
+        found = (torch.cat(blocks, 1) - self.mean) / self.scale
+        derived = found[:, values.shape[1] :].clamp(-FURTHEST, FURTHEST)
+        return torch.cat([found[:, : values.shape[1]], derived], 1)
 
 
 class _Directions:
@@ -169,4 +171,5 @@ class _Directions:
         along = values[:, : len(self.weights)] @ self.weights / self.scale
         blocks = [along, torch.tanh(along), along**2]
         blocks += [along * values[:, [place]] for place in self.by]
-        return (torch.cat([*blocks, along[:, self.first] * along[:, self.second]], 1) - self.mean) / self.deviation
+        found = (torch.cat([*blocks, along[:, self.first] * along[:, self.second]], 1) - self.mean) / self.deviation
+        return found.clamp(-FURTHEST, FURTHEST)

@@ -43,9 +43,9 @@ def _shapley(scene: Scene, game: Game, seen: Observed, *, regions: bool) -> Iter
     full = game.full()
 
     def gain(coordinates: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of everything, measured and implied, and of each region, (N, 2 + R)."""
-        everything = seen.gains(coordinates, full)
-        return np.concatenate([everything, seen.region_gain(coordinates)], 1) if regions else everything
+        """Measured and implied, of everything and of each region, (N, 1 + R, 2)."""
+        everything = seen.gains(coordinates, full)[:, None]
+        return np.concatenate([everything, seen.region_gains(coordinates, full)], 1) if regions else everything
 
     if len(game) <= MOST_EXACT:
         yield from exact_shapley(game, seen, regions=regions, advance=scene.advance)
@@ -60,13 +60,14 @@ def _shapley(scene: Scene, game: Game, seen: Observed, *, regions: bool) -> Iter
             len(game),
             TOGETHER_PAIRS,
             [scene.plan.seed, 2],
-            lambda step: float(step[:, 0].sum()),
+            lambda step: float(step[:, 0, 0].sum()),
             scene.advance,
         )
-        found = values.transpose(1, 0, 2)
+        found = values.swapaxes(0, 1)
     for player in range(len(game)):
         of_player = found[:, player]
-        yield Parts(player, of_player[:, 0], of_player[:, 1], of_player[:, 2:].astype(np.float32), float(error[player]))
+        measured, implied = of_player[:, 0].T
+        yield Parts(player, measured, implied, of_player[:, 1:].astype(np.float32), float(error[player]))
 
 
 def _pairs_for(game: Game) -> int:

@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from connectome_gnn.attribution.explained import Observed
 from connectome_gnn.evaluation.statistics import permutation_p
 
-__all__ = ["PermutationTest", "unique_part"]
+__all__ = ["PermutationTest", "centred", "leading", "unique_part"]
 
 ENERGY = 1e-3
 """Share of a unique effect's energy that the test may leave out, for fewer coordinates."""
@@ -87,12 +87,12 @@ class PermutationTest:
         if len(self.orders) == 0:
             return np.full(n_targets, np.nan)
         effect = self.full - without
-        told = _leading(centred(without), PREDICTED)[1] if others.shape[1] else others
+        told = leading(centred(without), PREDICTED)[1] if others.shape[1] else others
         unique = unique_part(effect, np.concatenate([others, told], 1))
         energy = float((unique**2).sum())
         if energy <= NOTHING * float((self.full.astype(np.float64) ** 2).sum()) or energy <= NOTHING * float((effect**2).sum()):
             return np.ones(n_targets)
-        turn, score = _leading(unique, ENERGY)
+        turn, score = leading(unique, ENERGY)
         left, gained = self._left(turn, score, effect, members)
         null = np.empty((len(self.orders), n_targets))
         flat = np.ascontiguousarray(left.transpose(1, 0, 2)).reshape(n_targets, -1).T
@@ -135,7 +135,7 @@ def centred(values: NDArray) -> NDArray[np.float64]:
     return out
 
 
-def _leading(effects: NDArray[np.float64], energy: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def leading(effects: NDArray[np.float64], energy: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Leading directions (L, q) of effects (N, L) that leave out a share ``energy``, and people's scores on them, (N, q) float32."""
     values, vectors = eigh(effects.T @ effects)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]

@@ -17,10 +17,11 @@ from connectome_gnn.attribution.intervals import Ratio
 from connectome_gnn.attribution.maps import EdgeMaps
 from connectome_gnn.attribution.methods import importances
 from connectome_gnn.attribution.permuted import PermutationTest
+from connectome_gnn.attribution.phenotype_maps import PhenotypeMaps
 from connectome_gnn.attribution.plan import Plan
 from connectome_gnn.attribution.result import ALL, Attribution
 from connectome_gnn.attribution.scene import Scene, has_gradients
-from connectome_gnn.attribution.shrinkage import Estimate, estimated
+from connectome_gnn.attribution.shrinkage import Estimate, estimated, of_regions
 from connectome_gnn.attribution.tables import Rows, empty_table
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.generation.model import ConnectomeModel
@@ -67,6 +68,7 @@ def attribute_r2(model: ConnectomeModel, cohort: Cohort, plan: Plan, advance: Ca
                     notes.append(
                         f"{first!r} and {second!r} are copies of each other: nothing is unique to either, all they explain is shared"
                     )
+    scene.observed.clear()  # of the size of the cohort; maps of phenotypes look again
     return Attribution(
         groups=groups.table("groups", ["method", "missing"]) if "group" in plan.by else empty_table("groups"),
         phenotypes=phenotypes.table("phenotypes", ["method", "missing"]),
@@ -81,6 +83,7 @@ def attribute_r2(model: ConnectomeModel, cohort: Cohort, plan: Plan, advance: Ca
         notes=tuple(notes),
         every_phenotype=len(plan.phenotypes) == len(model.schema.names),
         edges=EdgeMaps(cohort, model.space, tuple(_edge_games(scene)), scene.bootstrap.units),
+        phenotype_maps=PhenotypeMaps(scene) if {"phenotype", "region"} <= set(plan.by) else None,
         _draws=draws,
         _network_draws=network_draws,
     )
@@ -131,30 +134,25 @@ def _by_group(
     members = scene.members if mapped else None
 
     def add(name: str, method: str, missing: str, part: Parts, p: NDArray[np.float64]) -> None:
-        below = _all_targets(seen.total, seen.region_total, members) if method != "sensitivity" else _edge_counts(seen, members)
-        ratio = scene.bootstrap.ratio(
-            _all_targets(part.everything, part.regions, members), np.broadcast_to(below, (len(seen.total), below.shape[1]))
-        )
-        p = np.full(len(ratio.value), np.nan) if method == "sensitivity" else np.where(np.isfinite(ratio.value), p, np.nan)
+        moved = method == "sensitivity"
+        below = _edge_counts(seen, members) if moved else _with_networks(seen.total, seen.region_total, members)
+        above = _with_networks(part.everything, part.regions[..., 0], members)
+        ratio = scene.bootstrap.ratio(above, np.broadcast_to(below, above.shape))
+        p = np.full(len(p), np.nan) if moved else p
         if strength == "keep" and name != ALL:
-            share = None if method in SHARELESS else scene.bootstrap.quotient(_first(ratio), way[missing])
+            share = None if method in SHARELESS else scene.bootstrap.quotient(_at(ratio, 0), way[missing])
             error = part.error / seen.total.sum()
-            groups.add({"group": name, "method": method, "missing": missing}, _first(ratio), p[:1], share, error=error)
+            groups.add({"group": name, "method": method, "missing": missing}, _at(ratio, 0), p[:1], share, error=error)
             draws[name, method, missing] = np.append(np.float32(ratio.value[0]), ratio.draws[:, 0]).astype(np.float32)
         if members is not None:
             keys = {"of": name, "method": method, "missing": missing, "global_strength": strength}
-            n_regions = len(members)
-            atlas = scene.cohort.atlas
-            xyz = atlas.xyz
-            for region in range(n_regions):
-                place = {"region": atlas.labels[region], **keys, "hemisphere": atlas.hemisphere[region], "network": atlas.network[region]}
-                place |= dict(zip("xyz", xyz[region].tolist(), strict=True))
-                regions.add_one(place, ratio, p, 1 + region)
-            for number, network in enumerate(scene.networks):
-                networks.add_one({"network": network, **keys}, ratio, p, 1 + n_regions + number)
-            at = slice(1 + n_regions, None)
-            network_draws[name, method, f"{missing} {strength}"] = np.concatenate(
-                [ratio.value[None, at].astype(np.float32), ratio.draws[:, at]]
+            tests = np.split(p, [1, 1 + len(members)])
+            found = of_regions(scene.bootstrap, part.regions, seen)
+            regions.add_all({**scene.places, **keys}, found.value, tests[1], found.raw)
+            of_networks = _at(ratio, slice(1, None))
+            networks.add_all({"network": list(scene.networks), **keys}, of_networks, tests[2])
+            network_draws[name, method, f"{missing} {strength}"] = np.concatenate([of_networks.value[None], of_networks.draws]).astype(
+                np.float32
             )
 
     tested = scene.tested(scene.groups)
@@ -170,7 +168,8 @@ def _by_group(
         nothing = game.coordinates(frozenset())
         everything = seen.gain(game.full()) - seen.gain(nothing)
         if members is not None:
-            by_region = seen.region_gain(game.full()) - seen.region_gain(nothing)
+            full = game.full()
+            by_region = seen.region_gains(full, full) - seen.region_gains(nothing, full)
             of_all = test.p(nothing, np.zeros((len(nothing), 0)), members)
             add(ALL, "contribution", missing, Parts(-1, everything, regions=by_region), of_all)
         if missing == "reference" and strength == "keep" and (gradients := scene.gradients) is not None:
@@ -180,21 +179,15 @@ def _by_group(
             members = kept
 
 
-def _first(ratio: Ratio) -> Ratio:
-    return Ratio(ratio.value[:1], ratio.low[:1], ratio.high[:1], ratio.draws[:, :1])
-
-
-def _all_targets(everything: NDArray, by_region: NDArray, members: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """(N, 1 + R + K): everything, regions, networks; everything alone without members."""
-    if members is None:
-        return np.asarray(everything, np.float64)[:, None]
-    return np.concatenate([np.asarray(everything)[:, None], by_region, by_region @ members], 1)
+def _with_networks(everything: NDArray, by_region: NDArray, members: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """(N, 1 + K): everything, and each network; everything alone without members."""
+    everything = np.asarray(everything, np.float64)[:, None]
+    return everything if members is None else np.concatenate([everything, by_region @ members], 1)
 
 
 def _edge_counts(seen: Observed, members: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Number of modelled edges of everything, of regions and of networks, (1, T)."""
-    of_region = seen.of_region.astype(np.float64)
-    return np.concatenate([[seen.n_edges], *([] if members is None else [of_region, of_region @ members])])[None]
+    """Number of modelled edges of everything and of networks, (1, 1 + K)."""
+    return _with_networks(np.array([seen.n_edges]), seen.of_region[None].astype(np.float64), members)
 
 
 def _pairs(scene: Scene, pairs: Rows) -> None:
@@ -269,6 +262,7 @@ def _estimate(scene: Scene, method: str, of_players: list[Parts]) -> Estimate:
     return estimated(scene.bootstrap, measured, np.stack([part.implied for part in of_players], 1), seen.total)
 
 
-def _at(ratio: Ratio, place: int) -> Ratio:
-    at = slice(place, place + 1)
+def _at(ratio: Ratio, places: int | slice) -> Ratio:
+    """A ratio of some of the targets."""
+    at = slice(places, places + 1) if isinstance(places, int) else places
     return Ratio(ratio.value[at], ratio.low[at], ratio.high[at], ratio.draws[:, at])

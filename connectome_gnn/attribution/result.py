@@ -18,6 +18,7 @@ from rich.table import Table
 from connectome_gnn.attribution.explained import GlobalStrength
 from connectome_gnn.attribution.intervals import percentiles
 from connectome_gnn.attribution.maps import EdgeMaps
+from connectome_gnn.attribution.phenotype_maps import PhenotypeMaps
 from connectome_gnn.attribution.profiles import Missing
 from connectome_gnn.columns import listed
 from connectome_gnn.errors import ConnectomeError
@@ -62,8 +63,9 @@ class Attribution:
         estimate; ``raw``, raw_low, raw_high are what was measured on them and nothing else, as in ``groups``. Shapley values of both kinds
         sum to full less null. p and q test what was measured.
     regions : indexed by region; of (a group, or ``all``), method, missing, global_strength, hemisphere, network, x, y, z, value, low, high,
-        p, q. NaN where a region has no modelled edge.
-    networks : the same by network: the mean over its regions' edges.
+        p, q, raw, raw_low, raw_high. Of importance, ``value`` is an estimate and ``raw`` what was measured, as in ``phenotypes``. NaN where
+        a region has no modelled edge.
+    networks : the same by network: the mean over its regions' edges, as it was measured.
     interactions : pair of groups, missing, value, low, high: what both explain together beyond each alone (Shapley interaction index).
     commonality : a row a phenotype: what it explains ``alone``, what only it explains (``unique``), and what others tell as well
         (``shared``), all conditional, with intervals and the phenotypes it goes with.
@@ -71,6 +73,8 @@ class Attribution:
     score : name of the score, whose units values are in.
     notes : what else a reader should know.
     every_phenotype : whether ``phenotypes`` has all that the model knows.
+    phenotype_maps : maps of single phenotypes over regions, on request (:class:`~connectome_gnn.attribution.phenotype_maps.PhenotypeMaps`);
+        None unless both were asked for.
     edges : maps over single edges, on request (:class:`~connectome_gnn.attribution.maps.EdgeMaps`); None for scores other than R2.
     """
 
@@ -85,6 +89,7 @@ class Attribution:
     notes: tuple[str, ...] = ()
     every_phenotype: bool = True
     edges: EdgeMaps | None = field(default=None, repr=False)
+    phenotype_maps: PhenotypeMaps | None = field(default=None, repr=False)
     _draws: Mapping[Key, NDArray[np.float32]] = field(default_factory=dict, repr=False)
     _network_draws: Mapping[Key, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
@@ -95,14 +100,20 @@ class Attribution:
     ) -> pd.DataFrame:
         """One map, a row a region in the atlas's order: hemisphere, network, x, y, z, value, low, high, p, q.
 
+        Of a group, of ``all``, or of a single phenotype: of the latter two there are contributions in the place of Shapley values.
+
         Raises
         ------
         ConnectomeError
             If there is no such map.
         """
-        if of == ALL:
+        table = self.regions
+        alone = self.phenotype_maps is not None and of in self.phenotype_maps.names and of not in set(table["of"])
+        if self.phenotype_maps is not None and alone:
+            table = self.phenotype_maps.table(global_strength)
+        if of == ALL or (alone and method == "shapley"):
             method = "contribution"
-        return self._map(self.regions, of, method, missing, global_strength, ["hemisphere", "network", "x", "y", "z"])
+        return self._map(table, of, method, missing, global_strength, ["hemisphere", "network", "x", "y", "z"])
 
     def network_map(
         self, of: str = ALL, method: str = "shapley", missing: Missing = "reference", global_strength: GlobalStrength = "keep"

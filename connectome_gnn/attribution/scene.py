@@ -86,6 +86,13 @@ class Scene:
         return {name: (number,) for number, name in enumerate(self.model.schema.names)}
 
     @cached_property
+    def places(self) -> dict[str, Any]:
+        """Columns that tell where each region is."""
+        atlas = self.cohort.atlas
+        where = {"region": atlas.labels, "hemisphere": atlas.hemisphere, "network": atlas.network}
+        return {**where, **dict(zip("xyz", atlas.xyz.T, strict=True))}
+
+    @cached_property
     def observed(self) -> dict[str, Observed]:
         """The people with their total strength, and without, as far as they have been looked at."""
         return {}

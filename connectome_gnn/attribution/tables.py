@@ -20,7 +20,7 @@ MAP = ["of", "method", "missing", "global_strength"]
 COLUMNS = {
     "groups": ["group", "method", "missing", *NUMBERS, "kind", *SHARES, "error"],
     "phenotypes": ["phenotype", "group", "method", "missing", *NUMBERS, "kind", *SHARES, "error", *RAW],
-    "regions": ["region", *MAP, "hemisphere", "network", "x", "y", "z", *NUMBERS],
+    "regions": ["region", *MAP, "hemisphere", "network", "x", "y", "z", *NUMBERS, *RAW],
     "networks": ["network", *MAP, *NUMBERS],
     "interactions": ["group", "other_group", "missing", "value", "low", "high"],
     "commonality": [
@@ -49,6 +49,14 @@ class Rows:
         """A row from one target of a ratio."""
         numbers = {"value": ratio.value[place], "low": ratio.low[place], "high": ratio.high[place], "p": p[place]}
         self.rows.append({**keys, **{name: float(number) for name, number in numbers.items()}})
+
+    def add_all(self, keys: dict[str, Any], ratio: Ratio, p: NDArray[np.float64], raw: Ratio | None = None) -> None:
+        """A row a target of a ratio, what was measured of it beside it; p is undefined where the ratio is."""
+        numbers = {"value": ratio.value, "low": ratio.low, "high": ratio.high, "p": np.where(np.isfinite(ratio.value), p, np.nan)}
+        if raw is not None:
+            numbers |= dict(zip(RAW, (raw.value, raw.low, raw.high), strict=True))
+        rows = pd.DataFrame({**keys, **numbers}).to_dict("records")
+        self.rows += [{str(name): entry for name, entry in row.items()} for row in rows]
 
     def table(self, name: str, families: list[str]) -> pd.DataFrame:
         """The table, with q over the rows that agree in ``families``."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from connectome_gnn.cli.options import CohortFolder, Force, Json, Out, Seed
 from connectome_gnn.cli.terminal import print_json, say
+
+if TYPE_CHECKING:
+    from connectome_gnn.attribution.result import Attribution
 
 __all__ = ["attribute"]
 
@@ -29,10 +33,13 @@ def attribute(
 ) -> None:
     """Attribute what a model explains in people, and what it moves, to their phenotypes, over the brain.
 
-    COHORT should hold people whom the model was not fitted to. Writes groups.tsv, phenotypes.tsv, regions.tsv, networks.tsv and
-    attribution.json.
+    COHORT should hold people whom the model was not fitted to. Writes groups.tsv, phenotypes.tsv, regions.tsv (of groups),
+    phenotype_regions.tsv, networks.tsv, attribution.json, and figures where matplotlib is installed (extra viz).
     """
+    import pandas as pd
+
     from connectome_gnn.attribution import attribute as attribute_cohort
+    from connectome_gnn.attribution.explained import STRENGTHS
     from connectome_gnn.cohort import Cohort
     from connectome_gnn.generation.generator import ConnectomeGenerator
     from connectome_gnn.native import check_target, new_folder
@@ -56,12 +63,27 @@ def attribute(
         "regions": why.regions.reset_index(),
         "networks": why.networks.reset_index(),
     }
+    if why.phenotype_maps is not None:
+        maps = [why.phenotype_maps.table(strength).reset_index() for strength in STRENGTHS]
+        tables["phenotype_regions"] = pd.concat(maps).rename(columns={"of": "phenotype"})
     with new_folder(out, force) as folder:
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.tsv", sep="\t", na_rep="n/a", index=False, lineterminator="\n")
         why.to_json(folder / "attribution.json")
+        figures = _figures(why, folder)
     if json:
         print_json(why.to_dict())
     else:
         say(why.summary())
-        say(f"written to {out}: {', '.join(f'{name}.tsv' for name in tables)} and attribution.json")
+        say(f"written to {out}: {', '.join([*(f'{name}.tsv' for name in tables), 'attribution.json', *figures])}")
+        if not figures:
+            say("figures left out: matplotlib is not installed (pip install 'connectome-gnn[viz]')")
+
+
+def _figures(why: Attribution, folder: Path) -> list[str]:
+    """Write figures; names of their files, none without matplotlib."""
+    if find_spec("matplotlib") is None:
+        return []
+    from connectome_gnn.attribution.figures import write_figures
+
+    return write_figures(why, folder)

@@ -60,12 +60,9 @@ def augment(
 ) -> None:
     """Predict phenotypes of held-out people from few real ones, with and without generated people beside them."""
     from connectome_gnn.cohort import Cohort
-    from connectome_gnn.errors import ConnectomeError
+    from connectome_gnn.native import check_file
 
-    if out.is_dir():
-        raise ConnectomeError(f"{out} is a folder; name a file to write, as augmentation.tsv")
-    if out.exists() and not force:
-        raise ConnectomeError(f"{out} exists; choose another name, or replace it with --force")
+    check_file(out, force)
     given: dict[str, Any] = {"targets": _names(targets), "sizes": [_number(text) for text in _names(sizes)], "arms": _names(arms)}
     people = Cohort.load(cohort)
 

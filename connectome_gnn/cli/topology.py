@@ -60,9 +60,10 @@ def topology(
     import warnings
 
     from connectome_gnn.errors import ConnectomeWarning
+    from connectome_gnn.native import check_file
     from connectome_gnn.topology import measure
 
-    _check_file(out, force)
+    check_file(out, force)
     people = _load(cohort)
     other = _load(compare, people) if compare else None
     wanted = _wanted(measures, people)
@@ -105,15 +106,6 @@ def topology(
         say(f"Note: {note}.")
     n_values = sum(table[name][0].size for name in table)
     say(f"{out}: {len(table):,} people, {n_values:,} {'value' if n_values == 1 else 'values'} each")
-
-
-def _check_file(out: Path, force: bool) -> None:
-    from connectome_gnn.errors import ConnectomeError
-
-    if out.is_dir():
-        raise ConnectomeError(f"{out} is a folder; name a file to write, as measures.tsv")
-    if out.exists() and not force:
-        raise ConnectomeError(f"{out} exists; choose another name, or replace it with --force")
 
 
 def _load(folder: Path, like: Cohort | None = None) -> Cohort:

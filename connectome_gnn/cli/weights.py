@@ -111,10 +111,9 @@ def backbone(
 ) -> None:
     """Write which edges a group's people have in common."""
     from connectome_gnn.cohort import Cohort
-    from connectome_gnn.errors import ConnectomeError
+    from connectome_gnn.native import check_file
 
-    if out.exists() and not force:
-        raise ConnectomeError(f"{out} exists; choose another file, or replace it with --force")
+    check_file(out, force)
     loaded = Cohort.load(cohort)
     kept = loaded.backbone(share, density, method=method, weight=weight, alpha=alpha, n_bins=bins)
     _write_backbone(kept, loaded.atlas, out)

@@ -3,7 +3,7 @@
 ==============================  ======================================================================================================
 ConnectomeLinear                a linear layer with weights only where there are connections, or drawn to them
 ConnectomeRecurrent             a reservoir, or a trained recurrent cell
-ConnectomeConstrainedNetwork    stacked layers, each with a wiring of its own (:class:`LayerConfig`)
+ConnectomeConstrainedNetwork    stacked layers, each with a wiring of its own (:class:`LayerConfig`); ``fit`` trains them
 Wiring                          what constrains: structural, functional, spatial, modular, read_prior, local_to_long_range
 wiring_cost, WiringRegulariser  the sum of |weight| times distance, and as a term of the loss
 prune_by_wiring_cost            remove what costs most
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from connectome_gnn.constrained.cost import WiringRegulariser, communicability, ramp, wiring_cost
 from connectome_gnn.constrained.evaluation import ConstraintEvaluation, evaluate_constraints
+from connectome_gnn.constrained.learning import LearningConfig
 from connectome_gnn.constrained.lesions import lesion
 from connectome_gnn.constrained.linear import ConnectomeLinear, dale_signs
 from connectome_gnn.constrained.network import ConnectomeConstrainedNetwork, LayerConfig
@@ -30,6 +31,7 @@ __all__ = [
     "ConnectomeRecurrent",
     "ConstraintEvaluation",
     "LayerConfig",
+    "LearningConfig",
     "Pruning",
     "Wiring",
     "WiringRegulariser",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from connectome_gnn.constrained.effective import current_weight
+from connectome_gnn.constrained.effective import current
 from connectome_gnn.constrained.linear import ConnectomeLinear
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["Layer", "WiringRegulariser", "communicability", "connection_costs", "layers_with_lengths", "ramp", "wiring_cost"]
+__all__ = [
+    "Layer",
+    "UnknownLength",
+    "WiringRegulariser",
+    "communicability",
+    "connection_costs",
+    "layers_with_lengths",
+    "ramp",
+    "wiring_cost",
+]
 
 Weighted = ConnectomeLinear | nn.Linear
 Layer = tuple[Weighted, Tensor]
 """A layer, and the length of every stored weight in mm, of the weight's shape."""
+
+
+class UnknownLength(ConnectomeError):
+    """A connection whose length nobody knows."""
 
 
 def wiring_cost(module: nn.Module, distances: Any = None, *, coordinates: Any = None, communicability: bool = False) -> Tensor:
@@ -109,12 +123,16 @@ def ramp(n_steps: int, start: int = 0) -> Callable[[int], float]:
     """
     if n_steps < 1:
         raise ConnectomeError(f"a ramp takes 1 step or more, got {n_steps}")
-    return lambda step: min(max((step - start) / n_steps, 0.0), 1.0)
+    return partial(_risen, n_steps, start)  # unlike a lambda, it goes along to other processes
+
+
+def _risen(n_steps: int, start: int, step: int) -> float:
+    return min(max((step - start) / n_steps, 0.0), 1.0)
 
 
 def connection_costs(layer: Weighted, lengths: Tensor) -> Tensor:
     """|weight| times length of every stored weight, of the weight's shape."""
-    return current_weight(layer).abs() * lengths.to(current_weight(layer))
+    return current(layer).abs() * lengths.to(current(layer))
 
 
 def layers_with_lengths(module: nn.Module, distances: Any = None, coordinates: Any = None) -> dict[str, Layer]:
@@ -154,7 +172,7 @@ def _lengths(layer: Weighted, given: Any, of_places: bool, what: str) -> Tensor:
         rows, columns = (side.cpu().numpy() for side in layer.connections())
         between = between[rows, columns]
     if np.isnan(between).any():
-        raise ConnectomeError(
+        raise UnknownLength(
             f"{what}: {int(np.isnan(between).sum())} of its connections have no distance (NaN); fill in missing coordinates"
         )
     if not np.isfinite(between).all() or (between < 0).any():
@@ -193,7 +211,7 @@ def _total(layers: dict[str, Layer], by_communicability: bool) -> Tensor:
 
 def _walks(layer: Weighted, name: str) -> Tensor:
     """Communicability of every stored weight's pair of units, of the weight's shape."""
-    weight = layer.dense_weight() if isinstance(layer, ConnectomeLinear) else current_weight(layer)
+    weight = layer.dense_weight() if isinstance(layer, ConnectomeLinear) else current(layer)
     if weight.shape[0] != weight.shape[1]:
         raise ConnectomeError(f"communicability needs a layer from units to themselves, layer {name!r} has shape {tuple(weight.shape)}")
     walks = communicability(weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
-from connectome_gnn.constrained.cost import wiring_cost
-from connectome_gnn.constrained.effective import current_weight
+from connectome_gnn.constrained.cost import UnknownLength, wiring_cost
+from connectome_gnn.constrained.effective import current
 from connectome_gnn.constrained.lesions import lesion, lesion_regions
 from connectome_gnn.constrained.linear import ConnectomeLinear
 from connectome_gnn.constrained.network import ConnectomeConstrainedNetwork
 from connectome_gnn.constrained.similarity import learned_connectivity, similarity_table
+from connectome_gnn.constrained.targets import are_classes, read_values
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.progress import progress
 
@@ -79,11 +80,12 @@ def evaluate_constraints(
     Parameters
     ----------
     model : a module with constrained layers; ``model(inputs)`` gives predictions (N, ...).
-    data : (inputs, targets) held out from training: (N, ...) and (N,) whole numbers (classes; the model gives scores (N, classes)) or
-        (N,) or (N, outputs) real numbers.
+    data : (inputs, targets) held out from training: (N, ...) and (N,) or (N, outputs). Whole numbers are classes of a model that gives
+        several scores; of a model with one output only where all are 0 or 1, and otherwise numbers, such as ages. Real numbers always
+        are numbers.
     score : of (predictions, targets), higher is better; default :func:`accuracy` for classes, :func:`r2` for numbers.
-    distances : as in :func:`~connectome_gnn.constrained.cost`; default the network's own. Without any there is no wiring cost and no
-        distance-preserving null.
+    distances : as in :func:`wiring_cost`; one array is that of every constrained layer. Default the network's own. Without any, or where
+        regions lack a place, there is no wiring cost of their connections and no distance-preserving null, and the table says why.
     n_nulls : null connectomes of each kind for every layer.
     n_lesions : random draws of regions at every share (10, 20, 30 and 50 %).
     n_bootstrap : resamples of cases for the score's interval.
@@ -98,15 +100,14 @@ def evaluate_constraints(
     Raises
     ------
     ConnectomeError
-        If inputs and targets do not fit together or a target is missing.
+        If inputs, targets and the model's answers do not fit together or a target is missing.
     """
-    inputs, targets = _data(data)
-    of_classes = targets.dtype.kind in "iub"
-    measure: Score = score or (accuracy if of_classes else r2)
+    inputs, targets = _data(data, model)
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
         predicted = _predict(model, inputs)
+        measure: Score = score or (accuracy if are_classes(targets, int(np.prod(predicted.shape[1:]))) else r2)
         whole = measure(predicted, targets)
         rows: list[dict[str, Any]] = [{"measure": "score", "value": whole, **_interval(measure, predicted, targets, n_bootstrap, seed)}]
         rows += _sizes(model)
@@ -133,23 +134,25 @@ def r2(predictions: NDArray, targets: NDArray) -> float:
     return float(1 - ((predictions.reshape(targets.shape) - targets) ** 2).sum() / deviation) if deviation > 0 else float("nan")
 
 
-def _data(data: tuple[Any, Any]) -> tuple[Tensor, NDArray]:
+def _data(data: tuple[Any, Any], model: nn.Module) -> tuple[Tensor, NDArray]:
     try:
         inputs, targets = data
     except (TypeError, ValueError) as error:
         raise ConnectomeError("evaluate_constraints takes data as a pair (inputs, targets)") from error
-    inputs = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs), dtype=torch.get_default_dtype())
-    array = np.asarray(targets.detach().cpu().numpy() if isinstance(targets, Tensor) else targets)
-    if len(inputs) != len(array) or len(array) == 0:
-        raise ConnectomeError(f"expected a target for each of {len(inputs)} inputs, at least one, got {len(array)}")
-    if array.dtype.kind not in "iubf" or not np.isfinite(array).all():
-        raise ConnectomeError("targets must be numbers without gaps; leave cases with a missing target out")
-    return inputs, array
+    own = next(model.parameters(), torch.empty(0))
+    given = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs), dtype=own.dtype)
+    return given.to(own.device), read_values(targets, len(given))
 
 
 @torch.no_grad()
 def _predict(model: nn.Module, inputs: Tensor) -> NDArray:
-    return np.asarray(model(inputs).detach().double().cpu())
+    answer = model(inputs)
+    if not isinstance(answer, Tensor) or answer.shape[:1] != inputs.shape[:1]:
+        came = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise ConnectomeError(
+            f"expected the model to give predictions ({len(inputs)}, ...), one a case, got {came}; wrap it in one that does"
+        )
+    return np.asarray(answer.double().cpu())
 
 
 def _interval(measure: Score, predicted: NDArray, targets: NDArray, n_bootstrap: int, seed: int) -> dict[str, float]:
@@ -174,7 +177,7 @@ def _weighted(model: nn.Module) -> dict[str, ConnectomeLinear | nn.Linear]:
 @torch.no_grad()
 def _sizes(model: nn.Module) -> list[dict[str, Any]]:
     layers = _weighted(model)
-    nonzero = {name: int((current_weight(layer) != 0).sum()) for name, layer in layers.items()}
+    nonzero = {name: int((current(layer) != 0).sum()) for name, layer in layers.items()}
     entries = {name: layer.out_features * layer.in_features for name, layer in layers.items()}
     rows: list[dict[str, Any]] = [{"measure": "parameters", "value": sum(parameter.numel() for parameter in model.parameters())}]
     rows += [{"measure": "connections", "value": sum(nonzero.values())}]
@@ -183,12 +186,16 @@ def _sizes(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _known_distances(model: nn.Module, distances: Any) -> Any:
+    """Distances by name of the layer they are of; None where there are none."""
     if distances is None and isinstance(model, ConnectomeConstrainedNetwork):
         try:
             return model.distances()
         except ConnectomeError:
             return None
-    return distances
+    if distances is None or isinstance(distances, Mapping):
+        return distances
+    constrained = [name for name, layer in model.named_modules() if isinstance(layer, ConnectomeLinear)]
+    return dict.fromkeys(constrained, distances) if constrained else distances
 
 
 @torch.no_grad()
@@ -196,7 +203,10 @@ def _cost(model: nn.Module, distances: Any) -> list[dict[str, Any]]:
     known = _known_distances(model, distances)
     if known is None:
         return [{"measure": "wiring cost", "value": np.nan, "reason": "distances are not known; give distances="}]
-    return [{"measure": "wiring cost", "value": float(wiring_cost(model, known))}]
+    try:
+        return [{"measure": "wiring cost", "value": float(wiring_cost(model, known))}]
+    except UnknownLength as error:
+        return [{"measure": "wiring cost", "value": np.nan, "reason": str(error)}]
 
 
 def _similarities(model: nn.Module, distances: Any, n_nulls: int, seed: int) -> list[dict[str, Any]]:
@@ -210,7 +220,7 @@ def _similarities(model: nn.Module, distances: Any, n_nulls: int, seed: int) -> 
             reason = "null connectomes are of symmetric connectivity between one set of regions"
             rows.append({"measure": "similarity", "layer": name, "value": np.nan, "reason": reason})
             continue
-        between = known.get(name) if isinstance(known, dict) else known
+        between = None if known is None else known.get(name)
         lengths = (
             None if between is None else np.asarray(between.detach().cpu().numpy() if isinstance(between, Tensor) else between, dtype=float)
         )

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from connectome_gnn.constrained.effective import current, stored
 from connectome_gnn.constrained.linear import ConnectomeLinear
 from connectome_gnn.constrained.network import ConnectomeConstrainedNetwork
 from connectome_gnn.constrained.recurrent import ConnectomeRecurrent
@@ -54,17 +55,17 @@ def lesion(module: nn.Module, regions: Sequence[int]) -> Iterator[None]:
         raise ConnectomeError(f"lesions name regions 0 to {n_regions - 1}, got {list(regions)}")
     lost = torch.zeros(n_regions, dtype=torch.bool)
     lost[list(regions)] = True
-    changes: list[tuple[Tensor, Tensor]] = []
+    changes: list[tuple[nn.Module, str, Tensor]] = []
     for part in module.modules():
         if isinstance(part, ConnectomeLinear):
             receiving, sending = _lost_units(part, lost)
             rows, columns = part.connections()
             hard = part.constraint == "hard"
-            changes.append((_parameter(part), receiving[rows] | sending[columns] if hard else receiving[:, None] | sending))
+            changes.append((part, "weight", receiving[rows] | sending[columns] if hard else receiving[:, None] | sending))
             if part.bias is not None:
-                changes.append((part.bias, receiving))
+                changes.append((part, "bias", receiving))
         elif isinstance(part, ConnectomeRecurrent):
-            changes.append((part.input_weight, _lost_units(part.recurrent, lost)[0][:, None].expand_as(part.input_weight)))
+            changes.append((part, "input_weight", _lost_units(part.recurrent, lost)[0][:, None].expand_as(part.input_weight)))
         elif isinstance(part, ConnectomeConstrainedNetwork):
             for layer, receiving_units, sending_units in part.neighbours():
                 silent_in, silent_out = _lost_of(receiving_units, lost), _lost_of(sending_units, lost)
@@ -72,26 +73,26 @@ def lesion(module: nn.Module, regions: Sequence[int]) -> Iterator[None]:
                 if silent_in is not None:
                     off |= silent_in[:, None]
                     if layer.bias is not None:
-                        changes.append((layer.bias, silent_in))
+                        changes.append((layer, "bias", silent_in))
                 if silent_out is not None:
                     off |= silent_out
-                changes.append((_parameter(layer), off))
-    kept = [(parameter, parameter.detach().clone()) for parameter, _ in changes]
+                changes.append((layer, "weight", off))
+    kept = [stored(owner, name).detach().clone() for owner, name, _ in changes]
     try:
-        with torch.no_grad():
-            for parameter, off in changes:
-                parameter.masked_fill_(off.to(parameter.device), 0)
+        for (owner, name, off), before in zip(changes, kept, strict=True):
+            _write(owner, name, stored(owner, name).detach().masked_fill(off.to(before.device), 0))
         yield
     finally:
-        with torch.no_grad():
-            for parameter, before in reversed(kept):
-                parameter.copy_(before)
+        for (owner, name, _), before in zip(changes, kept, strict=True):
+            _write(owner, name, before)
 
 
-def _parameter(layer: ConnectomeLinear | nn.Linear) -> Tensor:
-    """The stored weight behind a pruning mask, or the weight itself."""
-    original: Tensor | None = getattr(layer, "weight_orig", None)
-    return layer.weight if original is None else original
+@torch.no_grad()
+def _write(layer: nn.Module, name: str, values: Tensor) -> None:
+    """Put values into a parameter, and what torch's pruning computed of it anew: it does so itself only when the layer is called."""
+    stored(layer, name).copy_(values)
+    if hasattr(layer, f"{name}_mask"):
+        setattr(layer, name, current(layer, name))
 
 
 def _lost_units(layer: ConnectomeLinear, lost: Tensor) -> tuple[Tensor, Tensor]:

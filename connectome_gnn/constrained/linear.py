@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from connectome_gnn.constrained.connectivity import as_connectivity, units_of_regions, wire_units
-from connectome_gnn.constrained.effective import current_weight
+from connectome_gnn.constrained.effective import current
 from connectome_gnn.constrained.sparse_product import sparse_is_faster, sparse_product
 from connectome_gnn.errors import ConnectomeError
 
@@ -232,7 +232,7 @@ class ConnectomeLinear(nn.Module):
 
     def values(self) -> Tensor:
         """The weights in use, as they are stored: (connections,) of a hard layer, else (out_features, in_features); differentiable."""
-        weight = current_weight(self)
+        weight = current(self)
         if self.signs is None:
             return weight
         # Not abs(): its gradient at 0 is 0, where weights off a soft connectome start and would stay.
@@ -265,22 +265,25 @@ class ConnectomeLinear(nn.Module):
     def prepared(self) -> Callable[[Tensor], Tensor]:
         """The layer with its weights worked out once, for many products in a row, as a recurrent network takes."""
         if self.sparse:
-            values = self.values()
-            return lambda inputs: self._sparse(self._checked(inputs), values)
-        weight = self.dense_weight()
-        return lambda inputs: functional.linear(self._checked(inputs), weight, self.bias)
+            values, bias = self.values(), self._bias()
+            return lambda inputs: self._sparse(self._checked(inputs), values, bias)
+        weight, bias = self.dense_weight(), self._bias()
+        return lambda inputs: functional.linear(self._checked(inputs), weight, bias)
 
     def _checked(self, inputs: Tensor) -> Tensor:
         if inputs.shape[-1:] != (self.in_features,):
             raise ConnectomeError(f"expected inputs of shape (..., {self.in_features}), the sending units, got {tuple(inputs.shape)}")
         return inputs
 
-    def _sparse(self, inputs: Tensor, values: Tensor) -> Tensor:
+    def _bias(self) -> Tensor | None:
+        return None if self.bias is None else current(self, "bias")
+
+    def _sparse(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         device = inputs.device.type
         if torch.is_autocast_enabled(device):
             inputs = inputs.to(torch.get_autocast_dtype(device))
         out = sparse_product(inputs, values, (self.crow_indices, self.col_indices, *self._transpose), self.shape)
-        return out if self.bias is None else out + self.bias.to(out.dtype)
+        return out if bias is None else out + bias.to(out.dtype)
 
     # --- what follows from the connections -----------------------------------------------------------------------------
 
@@ -352,7 +355,7 @@ def dale_signs(n_units: int, inhibitory: float = 0.2, seed: int = 0) -> NDArray[
 
 
 def _unit_signs(signs: ArrayLike, n_units: int, n_regions: int, regions: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    array = np.asarray(signs.detach().cpu().numpy() if isinstance(signs, Tensor) else signs, dtype=np.float64)
+    array = np.asarray(signs.detach().double().cpu().numpy() if isinstance(signs, Tensor) else signs, dtype=np.float64)
     if regions is not None and array.shape == (n_regions,) and n_units != n_regions:
         array = array[regions]
     if array.shape != (n_units,) or not np.isin(array, (-1, 1)).all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.constrained.connectivity import blocks
+from connectome_gnn.constrained.learning import LearningConfig
 from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise, dale_signs
 from connectome_gnn.constrained.wiring import Wiring, structural
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.generation.training import PLAIN, TrainingConfig
+
+if TYPE_CHECKING:
+    from connectome_gnn.constrained.cost import WiringRegulariser
 
 __all__ = ["Activation", "ConnectomeConstrainedNetwork", "LayerConfig"]
 
@@ -121,6 +126,60 @@ class ConnectomeConstrainedNetwork(nn.Module):
         if seed is not None:
             for number, layer in enumerate(part for part in self.modules() if isinstance(part, nn.Linear)):
                 _redraw(layer, torch.Generator().manual_seed(int(seed) + len(built) + number + 1))
+
+    def fit(
+        self,
+        inputs: Any,
+        targets: Any,
+        *,
+        wiring: WiringRegulariser | None = None,
+        learning: LearningConfig | None = None,
+        training: TrainingConfig = PLAIN,
+        learned_before: bool = False,
+        seed: int = 0,
+    ) -> Self:
+        """Learn a task, by a plain loop or under Lightning; soft layers pay their penalty, and wiring what it costs.
+
+        Parameters
+        ----------
+        inputs : (N, in_features).
+        targets : (N,) classes as whole numbers from 0 (with one output 0 and 1, of which its sign tells), or (N,) or (N, out_features)
+            numbers, in any unit: the fitted network gives them in that unit.
+        wiring : a term of the loss, with its own strength and schedule over steps; of this network. Numbers are learned in standard
+            deviations, so that its strength does not depend on the targets' unit.
+        learning : how long and how fast.
+        training : engine and device: :class:`connectome_gnn.TrainingConfig`, as of the generator.
+        learned_before : whether the network was fitted before and goes on from what it says; where it does not become better than it is, it
+            stays so. To prune step by step and train between, give this to the ``fine_tune`` of
+            :func:`~connectome_gnn.constrained.prune_by_wiring_cost`.
+        seed : of the validation cases, the batches and dropout.
+
+        Returns
+        -------
+        network : itself, in its best state, in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        ConnectomeError
+            If inputs or targets do not fit, are missing or do not vary; if an engine or a device is asked for and not there.
+
+        Warns
+        -----
+        ConnectomeWarning
+            If it was never closer to the validation cases than saying the same of every case, which it then says.
+
+        Examples
+        --------
+        >>> network = ConnectomeConstrainedNetwork(3, 1, [LayerConfig(np.ones((4, 4)))], seed=0)
+        >>> inputs = np.random.default_rng(0).normal(size=(80, 3))
+        >>> network = network.fit(inputs, 50 + 10 * inputs[:, 0])
+        >>> 45 < network(torch.zeros(1, 3)).item() < 55
+        True
+        """
+        from connectome_gnn.constrained.training import train_constrained
+
+        train_constrained(self, inputs, targets, wiring, learning or LearningConfig(), training, learned_before, seed)
+        return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""

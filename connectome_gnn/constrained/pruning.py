@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from connectome_gnn.constrained.cost import Layer, Weighted, connection_costs, layers_with_lengths
-from connectome_gnn.constrained.effective import current_weight
+from connectome_gnn.constrained.effective import current
 from connectome_gnn.constrained.linear import ConnectomeLinear
 from connectome_gnn.errors import ConnectomeError
 
@@ -27,8 +27,9 @@ class Pruning:
 
     Attributes
     ----------
-    table : one row a layer: ``layer`` (module name), ``connections_before``, ``connections_after``, ``cost_before``, ``cost_after`` (weight
-        units times mm; after the last step and its fine-tuning).
+    table : one row a layer: ``layer`` (module name), ``connections_before``, ``removed`` of them, ``connections_after`` (fine-tuning may
+        have moved weights of a soft layer that were 0), ``cost_before``, ``cost_after`` (weight units times mm; after the last step and its
+        fine-tuning).
     steps : number of removed connections (or units) after every step.
     """
 
@@ -38,7 +39,7 @@ class Pruning:
     @property
     def removed(self) -> int:
         """Connections removed in all layers together."""
-        return int((self.table["connections_before"] - self.table["connections_after"]).sum())
+        return int(self.table["removed"].sum())
 
     def to_dataframe(self) -> pd.DataFrame:
         """A copy of :attr:`table`."""
@@ -89,7 +90,7 @@ def prune_by_wiring_cost(
         raise ConnectomeError(f"the fraction to prune is a share between 0 and 1, got {fraction}")
     shares = _shares(schedule)
     layers = layers_with_lengths(module, distances, coordinates)
-    alive = {name: (current_weight(layer) != 0) for name, (layer, _) in layers.items()}
+    alive = {name: (current(layer) != 0) for name, (layer, _) in layers.items()}
     before = {name: _row(layer, lengths) for name, (layer, lengths) in layers.items()}
     groups = {name: _groups(layer) if structured else None for name, (layer, _) in layers.items()}
     total = sum(int(_count(alive[name], groups[name]).sum()) for name in layers)
@@ -105,8 +106,8 @@ def prune_by_wiring_cost(
     for name, (layer, lengths) in layers.items():
         connections, cost = before[name]
         left, cost_left = _row(layer, lengths)
-        rows.append((name, connections, left, cost, cost_left))
-    columns = ["layer", "connections_before", "connections_after", "cost_before", "cost_after"]
+        rows.append((name, connections, connections - int(alive[name].sum()), left, cost, cost_left))
+    columns = ["layer", "connections_before", "removed", "connections_after", "cost_before", "cost_after"]
     return Pruning(pd.DataFrame(rows, columns=columns), tuple(steps))
 
 
@@ -128,7 +129,7 @@ def _groups(layer: nn.Module) -> Tensor:
     """The receiving unit of every stored weight, of the weight's shape."""
     if isinstance(layer, ConnectomeLinear) and layer.constraint == "hard":
         return layer.connections()[0]
-    weight = current_weight(layer)
+    weight = current(layer)
     return torch.arange(weight.shape[0], device=weight.device)[:, None].expand(weight.shape)
 
 
@@ -166,4 +167,4 @@ def _remove(layers: dict[str, Layer], alive: dict[str, Tensor], groups: dict[str
 @torch.no_grad()
 def _row(layer: Weighted, lengths: Tensor) -> tuple[int, float]:
     """Existing connections and their wiring cost."""
-    return int((current_weight(layer) != 0).sum()), float(connection_costs(layer, lengths).sum())
+    return int((current(layer) != 0).sum()), float(connection_costs(layer, lengths).sum())

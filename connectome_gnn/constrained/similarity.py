@@ -76,7 +76,7 @@ def similarity_table(learned: NDArray, biological: NDArray, distances: NDArray |
         elif distances is not None and np.isfinite(distances).all():
             nulls = geometry_preserving(real, distances=distances, n_nulls=n_nulls, seed=seed, n_jobs=1)
         else:
-            rows.append(("similarity", value, kind, *[np.nan] * 4, "distances between regions are not known"))
+            rows.append(("similarity", value, kind, *[np.nan] * 4, _why_not(distances)))
             continue
         rows.append(("similarity", value, kind, *_against(value, [rank_similarity(ours, null) for null in nulls])))
     present = to_vectors(real) != 0
@@ -89,6 +89,13 @@ def similarity_table(learned: NDArray, biological: NDArray, distances: NDArray |
         on = float(np.corrcoef(weights, known)[0, 1])
         rows.append(("similarity on connections", on, "shuffled_weights", *_against(on, shuffled)))
     return pd.DataFrame(rows, columns=["measure", *COLUMNS])
+
+
+def _why_not(distances: NDArray | None) -> str:
+    if distances is None:
+        return "distances between regions are not known"
+    away = ~np.eye(len(distances), dtype=bool) & ~np.isfinite(distances)
+    return f"the distance of {int(away.sum()) // 2} pairs of regions is not known (places are missing), and this null needs all"
 
 
 def _against(value: float, nulls: list[float]) -> tuple[float, float, float, float, str]:

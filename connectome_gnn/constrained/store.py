@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn.utils import prune
@@ -23,11 +22,11 @@ from connectome_gnn.constrained.network import ConnectomeConstrainedNetwork, Lay
 from connectome_gnn.constrained.recurrent import ConnectomeRecurrent
 from connectome_gnn.constrained.wiring import Wiring
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
-from connectome_gnn.model_folder import CONFIG, WEIGHTS, read_model, write_config
+from connectome_gnn.model_folder import CONFIG, WEIGHTS, read_model, write_config, write_weights
 
 __all__ = ["FORMAT_VERSION", "Saved", "load_constrained", "save_constrained"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PACKAGES = ("connectome-gnn", "torch", "numpy")
 WIRING = "wiring."
 LINEAR = ("constraint", "initialise", "compute", "strength", "graded", "seed")
@@ -50,7 +49,7 @@ def save_constrained(model: Saved, path: str | Path, force: bool = False) -> Pat
     Raises
     ------
     ConnectomeError
-        If the model is none of those, or the folder exists and ``force`` is not given.
+        If the model is none of those, the folder exists and ``force`` is not given, or the disk does not take it.
     """
     if isinstance(model, ConnectomeLinear):
         config = _of_linear(model)
@@ -66,14 +65,15 @@ def save_constrained(model: Saved, path: str | Path, force: bool = False) -> Pat
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     tensors |= _of_wirings(model)
     with native.new_folder(path, force) as folder:
-        save_file(tensors, folder / WEIGHTS)
-        record = {"versions": {name: version(name) for name in PACKAGES}, "model": config}
+        write_weights(folder, tensors)
+        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        record = {"versions": {name: version(name) for name in PACKAGES}, "model": config, "frozen": frozen}
         write_config(folder, FORMAT_VERSION, type(model).__name__, (WEIGHTS,), record)
     return Path(path)
 
 
 def load_constrained(path: str | Path) -> Any:
-    """Read what :func:`save_constrained` wrote: a model of the same class, with the same weights to the last bit.
+    """Read what :func:`save_constrained` wrote: a model of the same class, with the same weights to the last bit, pruned and frozen alike.
 
     Raises
     ------
@@ -84,22 +84,24 @@ def load_constrained(path: str | Path) -> Any:
     kinds: dict[str, Builder] = {"ConnectomeLinear": _linear, "ConnectomeRecurrent": _recurrent, "ConnectomeConstrainedNetwork": _network}
     record, content = read_model(path, FORMAT_VERSION, tuple(kinds), (WEIGHTS,))
     try:
-        return _rebuilt(kinds[record["kind"]], record["model"], load_tensors(content[WEIGHTS]))
+        return _rebuilt(kinds[record["kind"]], record["model"], load_tensors(content[WEIGHTS]), record["frozen"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConnectomeError(f"{path / CONFIG} does not describe {WEIGHTS} beside it ({error}); save the model again") from error
 
 
-def _rebuilt(build: Builder, config: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
+def _rebuilt(build: Builder, config: dict[str, Any], tensors: dict[str, Tensor], frozen: list[str]) -> Saved:
     # Isolated units were told of when the model was built, and initial weights are about to be replaced: no warning, no draw.
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", ConnectomeWarning)
         model = build(config, tensors)
     state = {name: value for name, value in tensors.items() if not name.startswith(WIRING)}
-    for name, part in list(model.named_modules()):
-        if f"{name}.weight_orig".lstrip(".") in state:
-            prune.identity(part, "weight")
+    for pruned in (name.removesuffix("_orig") for name in state if name.endswith("_orig")):
+        place, _, name = pruned.rpartition(".")
+        prune.identity(model.get_submodule(place), name)
     model.to(next(value.dtype for name, value in state.items() if name.endswith(("weight", "weight_orig"))))
     model.load_state_dict(state)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     return model
 
 
@@ -136,7 +138,7 @@ def _recurrent(config: dict[str, Any], tensors: dict[str, Tensor]) -> Connectome
         config["input_size"], config["units"], _pattern(config["recurrent"], tensors, "recurrent."), spectral_radius=None, **options
     )
     model.radius, model.recurrent = config["radius"], layer
-    return model.requires_grad_(model.trainable)
+    return model
 
 
 def _of_network(model: ConnectomeConstrainedNetwork) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome_gnn.generation.features import ProfileFeatures
+from connectome_gnn.generation.features import FURTHEST, ProfileFeatures
 
 __all__ = ["Directions"]
 
@@ -93,8 +93,8 @@ class Directions:
         return (*bands, *["products of directions"] * (n * (n - 1) // 2))
 
     def transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Derived features (N, D) of profile features (N, F), mean 0 and variance 1 in training people."""
-        return (self._raw(values) - self.mean) / self.deviation
+        """Derived features (N, D) of profile features (N, F), mean 0 and variance 1 in training people; clipped at 8."""
+        return np.clip((self._raw(values) - self.mean) / self.deviation, -FURTHEST, FURTHEST)
 
     def extended(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Profile features (N, F) and the derived ones behind them, (N, F + D)."""

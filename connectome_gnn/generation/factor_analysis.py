@@ -13,6 +13,7 @@ from connectome_gnn.cohort import BATCH, Cohort
 from connectome_gnn.generation.censoring import fill_absent, mean_within
 from connectome_gnn.generation.dependence import LEAST_OWN, LEAST_STRENGTH, factors_of_components, own_parts
 from connectome_gnn.generation.edge_space import EdgeSpace, signs
+from connectome_gnn.generation.latent_means import LatentMeans
 from connectome_gnn.generation.marginals import Marginals
 
 __all__ = ["FactorAnalysis", "Imputed", "LatentPeople", "analyse", "orthogonal"]
@@ -29,14 +30,14 @@ class LatentPeople:
     Parameters
     ----------
     marginals : each edge's distribution.
-    effect : (E,) latent mean of a deviation of one standard deviation of the edge.
+    means : latent means of deviations.
     left : (E,) variance of latent scores around the mean; 0 where people do not differ.
     space, cohort : the edge space and the people.
     mean_components : (N, K) conditional mean of people's components.
     """
 
     marginals: Marginals
-    effect: NDArray[np.float32]
+    means: LatentMeans
     left: NDArray[np.float64]
     space: EdgeSpace
     cohort: Cohort
@@ -60,12 +61,7 @@ class LatentPeople:
         """Rows, latent scores less their mean (n, E), which edges are absent and have none yet, and the means."""
         varies = self.left > 0
         for rows, values in self.cohort.modelled(BATCH):
-            deviation = self.mean_components[rows].astype(np.float32) @ self.space.basis
-            if self.space.kept.all():
-                mean = deviation * self.effect
-            else:
-                mean = np.zeros(values.shape, np.float32)
-                mean[:, self.space.kept] = deviation * self.effect[self.space.kept]
+            mean = self.means.at(self.space.deviation(self.mean_components[rows]), self.space.kept)
             away = self.marginals.scores(values, slopes=False)[0]
             absent = np.isnan(away) & varies
             away -= mean

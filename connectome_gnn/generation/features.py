@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 
-__all__ = ["AGE_SPLINE", "AGE_SQUARED", "SEX_BY_AGE", "TRAITS_BY_AGE", "ProfileFeatures", "age_and_sex"]
+__all__ = ["AGE_SPLINE", "AGE_SQUARED", "FURTHEST", "SEX_BY_AGE", "TRAITS_BY_AGE", "ProfileFeatures", "age_and_sex"]
 
 AGE_SQUARED, AGE_SPLINE, SEX_BY_AGE, TRAITS_BY_AGE = "age^2", "age spline", "sex x age", "traits x age"
 KNOTS = (0.25, 0.5, 0.75)
+FURTHEST = 8.0
+"""Standard deviations that no derived feature goes beyond: products of unusual values run away, and predictions with them."""
 
 
 def age_and_sex(schema: PhenotypeSchema) -> tuple[str | None, str | None]:
@@ -87,8 +89,11 @@ class ProfileFeatures:
         return np.array([place < n_linear or band in derived for place, band in enumerate(self.bands)])
 
     def transform(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Encoded profiles as features, (N, F), mean 0 and variance 1 in training people."""
-        return (self._raw(encoded) - self.mean) / self.scale
+        """Encoded profiles as features, (N, F), mean 0 and variance 1 in training people; derived ones clipped at 8."""
+        values = (self._raw(encoded) - self.mean) / self.scale
+        derived = values[:, len(self.schema.columns) :]
+        np.clip(derived, -FURTHEST, FURTHEST, out=derived)
+        return values
 
     def of(self, table: pd.DataFrame) -> NDArray[np.float64]:
         """Features (N, F) of a participants table."""

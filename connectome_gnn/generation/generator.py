@@ -19,7 +19,7 @@ from connectome_gnn.generation.closed_form import TOGETHER, standard_error
 from connectome_gnn.generation.model import BATCH, ConnectomeModel
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask
 from connectome_gnn.generation.network_fit import NETWORK_LABEL, fit_network, network_task
-from connectome_gnn.generation.nuisance import Nuisance, Nuisances, check_nuisance
+from connectome_gnn.generation.nuisance import Nuisances, check_nuisance
 from connectome_gnn.generation.people_sampler import learn_sampler
 from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.private_fit import check_private, fit_private
@@ -109,7 +109,6 @@ class ConnectomeGenerator(ConnectomeModel):
         super().__init__(seed, n_components=n_components)
         self.nuisance = check_nuisance(nuisance, nuisance_reference, privacy is not None)
         self.nuisance_reference = nuisance_reference
-        self.nuisances: Nuisances | None = None
         if privacy is not None:
             check_private(privacy, network, DEFAULT_NETWORK, n_components != DEFAULT_COMPONENTS)
         self.messages = messages
@@ -179,67 +178,6 @@ class ConnectomeGenerator(ConnectomeModel):
     def asked(self) -> PhenotypeSchema:
         """The phenotypes that :meth:`expected` and :meth:`sample` need: all but nuisances."""
         return PhenotypeSchema(tuple(p for p in self.schema.phenotypes if p.name not in self.nuisance))
-
-    def expected(self, phenotypes: pd.DataFrame, *, nuisance: Nuisance = None) -> Cohort:
-        """The conditional mean on the modelling scale, mapped back to weights: one row a person, not a person's connectome.
-
-        Parameters
-        ----------
-        phenotypes : a row a person, indexed by participant_id (or with that column), with the columns of the training cohort.
-        nuisance : what nuisances are set to, whatever the table says of them: ``"reference"``, ``"average"`` (the mean over training
-            people's), or values by name, as ``{"site": "A"}``; ``"own"`` for those of the table, missing ones averaged over. Default as the
-            model was made.
-
-        Returns
-        -------
-        cohort : of kind ``expected``, people in the order asked for, with a column ``extrapolated``; nuisances as they were set.
-
-        Raises
-        ------
-        ConnectomeError
-            If the table is empty, lacks a column, holds an unknown level, or text where numbers are expected.
-
-        Warns
-        -----
-        ExtrapolationWarning
-            Where a profile lies outside what training people looked like.
-        """
-        return super().expected(self._with_nuisance(phenotypes, nuisance))
-
-    def sample(
-        self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool | None = None, nuisance: Nuisance = None
-    ) -> Cohort:
-        """New people with these profiles, drawn from the conditional distribution.
-
-        Parameters
-        ----------
-        phenotypes : as for :meth:`expected`.
-        n : people drawn for each profile; their rows lie together, numbered from 0 in the column ``sample``.
-        seed : seed of the draw; the same seed gives the same bytes.
-        counts : whether weights are whole numbers, as streamline counts are; default: where those of all training people are. Rounded up
-            or down at random, so that nothing changes on average on the modelling scale; absent edges stay absent, and an edge that is
-            there has at least one streamline.
-        nuisance : as for :meth:`expected`; nuisances to be averaged over are drawn for each new person.
-
-        Returns
-        -------
-        cohort : of kind ``sample``, n rows a profile, profiles in the order asked for.
-
-        Raises
-        ------
-        ConnectomeError
-            As for :meth:`expected`; if ``n`` is below 1, or ``counts`` are asked of correlations.
-        """
-        return super().sample(self._with_nuisance(phenotypes, nuisance), n, seed, counts=counts)
-
-    def _with_nuisance(self, phenotypes: pd.DataFrame, asked: Nuisance = None) -> pd.DataFrame:
-        """Profiles with nuisances as asked."""
-        self._check_fitted()
-        if self.nuisances is None:
-            if asked not in (None, "own"):
-                raise ConnectomeError(f"the model was fitted without nuisance, so it cannot set any to {asked!r}; leave nuisance out")
-            return phenotypes
-        return self.nuisances.set(phenotypes, asked) if isinstance(phenotypes, pd.DataFrame) else phenotypes
 
     def finetune(
         self, cohort: Cohort, *, seed: int | None = None, distribution: bool = True, checkpoint: str | Path | None = None
@@ -371,8 +309,7 @@ class ConnectomeGenerator(ConnectomeModel):
         theirs = getattr(self._source, "residual", None)  # none of a source that was fitted for its mean alone
         if self.transfer is not None and theirs is not None:
             folds = data.folds(BLEND_FOLDS, self.seed + 3)
-            mean = self._deviation(data.cohort.phenotypes)
-            self.residual, share = fit_blend(self.residual, theirs, self.space, data, residual, mean, folds, seed=self.seed)
+            self.residual, share = fit_blend(self.residual, theirs, self.space, data, residual, folds, seed=self.seed)
             self.transfer = replace(self.transfer, blended=share)
         self.people, self.recipes = learn_sampler(
             self.residual,

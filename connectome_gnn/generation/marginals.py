@@ -149,23 +149,6 @@ class Marginals:
         with np.errstate(divide="ignore"):
             return np.where(absent, np.log(self.zeros.astype(np.float64)), density - log_slope)
 
-    @cached_property
-    def steadiness(self) -> NDArray[np.float64]:
-        """(E,) correlation of an edge's value with its latent score; 1 for a normal edge, 0 where people do not differ.
-
-        A latent mean d / steadiness moves the mean value by d standard deviations, to first order.
-        """
-        nodes, weights = np.polynomial.hermite_e.hermegauss(101)
-        weights = weights / weights.sum()
-        first, second, cross = (np.zeros(len(self.zeros)) for _ in range(3))
-        for node, weight in zip(nodes, weights, strict=True):
-            value = self.values(np.full((1, len(self.zeros)), node, np.float32))[0].astype(np.float64)
-            first += weight * value
-            second += weight * value**2
-            cross += weight * node * value
-        spread = np.sqrt(np.maximum(second - first**2, 0))
-        return np.where(spread > 1e-9, np.clip(cross / np.where(spread > 1e-9, spread, 1), 0, 1), 0)
-
 
 def knot_scores(below: NDArray, zeros: NDArray, n_knots: int = KNOTS) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Where the knots of :class:`Marginals` lie.

@@ -19,9 +19,11 @@ from connectome_gnn.columns import listed
 from connectome_gnn.errors import ConnectomeError, ExtrapolationWarning
 from connectome_gnn.generation.checkpoint import Checkpoint
 from connectome_gnn.generation.counts import whole_counts
+from connectome_gnn.generation.latent_means import LatentMeans
 from connectome_gnn.generation.likelihood import edge_log_density, log_density
 from connectome_gnn.generation.marginals import Marginals
 from connectome_gnn.generation.normative import Baseline, Deviation, edge_scores, log_distance, region_scores
+from connectome_gnn.generation.nuisance import Nuisance, Nuisances
 from connectome_gnn.generation.residual import LeftOut, Multiples, ResidualModel
 from connectome_gnn.generation.spread import Spread, spread_columns
 from connectome_gnn.generation.threads import SMALL, one_thread
@@ -50,6 +52,8 @@ class ConnectomeModel(ABC):
     holds_training_people = False
     whole = False
     """Whether all training weights are whole numbers, as streamline counts are; False where a promise of privacy forbids to look."""
+    nuisances: Nuisances | None = None
+    """What generation sets nuisances to, of a model that has some."""
 
     def __init__(self, seed: int = 0, *, n_components: int = 300) -> None:
         _check_whole("seed", seed, 0)
@@ -113,23 +117,19 @@ class ConnectomeModel(ABC):
 
     def _learn_residual(self, data: TrainingData, residual: NDArray[np.float64]) -> tuple[ResidualModel, tuple[LeftOut, ...]]:
         """The Gaussian copula around the mean, and what :meth:`ResidualModel.learn` gives beside it."""
-        explained = np.zeros(int(self.space.kept.sum()))
-        for rows in slices(data.cohort.n_people, BATCH):
-            explained += (self._deviation(data.cohort.phenotypes.iloc[rows]).astype(np.float64) ** 2).sum(0)
         return data.checkpoint.stage(
             "residual",
             lambda: ResidualModel.learn(
                 self.space,
                 data.cohort,
                 residual,
-                explained / data.cohort.n_people,
                 seed=self.seed,
                 scores=data.scores,
                 features=data.values,
                 columns=spread_columns(data.features),
             ),
-            types=(ResidualModel, LeftOut, Marginals, Spread, Baseline),
-            depends={"residual": residual, "explained": explained},
+            types=(ResidualModel, LeftOut, LatentMeans, Marginals, Spread, Baseline),
+            depends={"residual": residual},
         )
 
     def _draw(self, profiles: pd.DataFrame, generator: np.random.Generator) -> NDArray[np.float32]:
@@ -149,28 +149,33 @@ class ConnectomeModel(ABC):
         spread = self.residual.spread
         return spread.of(self.features.of(profiles)) if len(spread.columns) else None
 
-    def expected(self, phenotypes: pd.DataFrame) -> Cohort:
+    def expected(self, phenotypes: pd.DataFrame, *, nuisance: Nuisance = None) -> Cohort:
         """The conditional mean on the modelling scale, mapped back to weights: one row a person, not a person's connectome.
 
         Parameters
         ----------
-        phenotypes : a row a person, indexed by participant_id (or with that column), with the columns of the training cohort.
+        phenotypes : a row a person, indexed by participant_id (or with that column), with the columns of the training cohort; those of
+            nuisances may be left out.
+        nuisance : what a model with nuisances sets them to, whatever the table says of them: ``"reference"``, ``"average"`` (the mean over
+            training people's), or values by name, as ``{"site": "A"}``; ``"own"`` for those of the table, missing ones averaged over.
+            Default as the model was made.
 
         Returns
         -------
-        cohort : of kind ``expected``, people in the order asked for, with a column ``extrapolated``.
+        cohort : of kind ``expected``, people in the order asked for, with a column ``extrapolated``; nuisances as they were set.
 
         Raises
         ------
         ConnectomeError
-            If the table is empty, lacks a column, holds an unknown level, or text where numbers are expected.
+            If the table is empty, lacks a column, holds an unknown level, or text where numbers are expected; if a nuisance is asked for
+            that the model does not have, or cannot have the value.
 
         Warns
         -----
         ExtrapolationWarning
             Where a profile lies outside what training people looked like.
         """
-        table, profiles = self._profiles(phenotypes)
+        table, profiles = self._profiles(self._with_nuisance(phenotypes, nuisance))
         weights = np.empty((len(table), self.atlas.n_edges), np.float32)
         for rows in slices(len(table), BATCH):
             weights[rows] = self.scale.inverse(self.space.values(self._mean_deviation(profiles.iloc[rows])))
@@ -180,7 +185,9 @@ class ConnectomeModel(ABC):
         """Deviations of :meth:`_deviation`, as :meth:`expected` gives them: a model may average over what it is not told."""
         return self._deviation(profiles)
 
-    def sample(self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool | None = None) -> Cohort:
+    def sample(
+        self, phenotypes: pd.DataFrame, n: int = 1, seed: int = 0, *, counts: bool | None = None, nuisance: Nuisance = None
+    ) -> Cohort:
         """New people with these profiles, drawn from the conditional distribution.
 
         Parameters
@@ -191,6 +198,7 @@ class ConnectomeModel(ABC):
         counts : whether weights are whole numbers, as streamline counts are; default: where those of all training people are. Rounded up
             or down at random, so that nothing changes on average on the modelling scale; absent edges stay absent, and an edge that is
             there has at least one streamline.
+        nuisance : as for :meth:`expected`; nuisances to be averaged over are drawn for each new person.
 
         Returns
         -------
@@ -205,7 +213,7 @@ class ConnectomeModel(ABC):
             raise ConnectomeError(f"expected at least one sample a person, got n={n}")
         _check_whole("seed", seed, 0)
         self._check_knows_people()
-        table, profiles = self._profiles(phenotypes)
+        table, profiles = self._profiles(self._with_nuisance(phenotypes, nuisance))
         if counts and self.signed:
             raise ConnectomeError(
                 f"counts are whole numbers of streamlines, and weights of measure {self.measure!r} are signed; leave counts out"
@@ -226,6 +234,15 @@ class ConnectomeModel(ABC):
         table = table.iloc[repeated]
         table.insert(0, "sample", np.tile(np.arange(n), len(repeated) // n))
         return self._cohort(weights, table, "sample")
+
+    def _with_nuisance(self, phenotypes: pd.DataFrame, asked: Nuisance = None) -> pd.DataFrame:
+        """Profiles with nuisances as asked."""
+        self._check_fitted()
+        if self.nuisances is None:
+            if asked not in (None, "own"):
+                raise ConnectomeError(f"the model was fitted without nuisance, so it cannot set any to {asked!r}; leave nuisance out")
+            return phenotypes
+        return self.nuisances.set(phenotypes, asked) if isinstance(phenotypes, pd.DataFrame) else phenotypes
 
     # --- observed people -----------------------------------------------------------------------------------------------
 

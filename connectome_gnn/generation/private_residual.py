@@ -12,6 +12,7 @@ from scipy.stats import gamma
 from connectome_gnn.edges import FISHER_CLIP
 from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EdgeSpace
+from connectome_gnn.generation.latent_means import LatentMeans
 from connectome_gnn.generation.marginal_fit import marginals_from
 from connectome_gnn.generation.normative import Baseline, log_distance
 from connectome_gnn.generation.residual import ResidualModel
@@ -65,9 +66,10 @@ def private_residual(space: EdgeSpace, loadings: NDArray[np.float64], explained:
         def quantile(sign: int, scores: NDArray[np.float64]) -> NDArray[np.float64]:
             return gamma.ppf(ndtr(scores), shape, scale=level[:, None] / shape)
 
+    marginals = marginals_from(below, 1 - present, quantile)
     residual = ResidualModel(
-        marginals_from(below, 1 - present, quantile),
-        np.where(space.kept, 1, 0).astype(np.float32),
+        marginals,
+        LatentMeans.of(marginals, (factors**2).sum(0) + noise**2, space),
         factors.astype(np.float32),
         noise.astype(np.float32),
         Spread.constant(len(factors)),

@@ -19,6 +19,7 @@ from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.evaluation.classifier import Features, component_features, nodal_features
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.recombination import COPULA, EVERYTHING, PeopleSampler, Recipe
+from connectome_gnn.generation.remainder_noise import SeriesNoise
 from connectome_gnn.generation.residual import LeftOut, ResidualModel
 
 __all__ = ["RECOMBINED", "SAMPLERS", "Sampler", "check_sampler", "choose_recipe", "recipes"]
@@ -81,12 +82,15 @@ def choose_recipe(
         real = cohort.scale.forward(cohort.read(np.concatenate(groups)))
         fold, seed = generator.permutation(len(real)) % JUDGE_FOLDS, int(generator.integers(2**31))
         for place, recipe in enumerate(found):
+            whole = PeopleSampler.of_factors(residual, recipe, space.mean, space.std, seed=seed).noise
+            series = whole if isinstance(whole, SeriesNoise) else None  # calibrated once: it hardly depends on who is left out
             drawn: list[NDArray[np.float32]] = []
             for people, some in zip(groups, left_out, strict=True):
                 # The same draws for every recipe, as far as these go: what differs between them is not chance.
                 draws = np.random.default_rng([seed, len(drawn)])
                 others = residual.with_factors(some.loadings, some.noise)
-                scores = PeopleSampler.of_factors(others, recipe, space.mean, space.std, seed=seed).draw(len(people), draws)
+                sampler = PeopleSampler.of_factors(others, recipe, space.mean, space.std, seed=seed, series=series)
+                scores = sampler.draw(len(people), draws)
                 drawn.append(others.values(scores, space.deviation(mean_components[people]), space.kept))
             both = np.concatenate([real, *drawn])
             aucs[place] = [_auc(features, fold, seed) for features in (component_features(both), _topology(both, cohort.signed))]

@@ -178,13 +178,23 @@ class PeopleSampler:
 
     @classmethod
     def of_factors(
-        cls, model: ResidualModel, recipe: Recipe, centre: NDArray[np.floating], unit: NDArray[np.floating], *, seed: int = 0
+        cls,
+        model: ResidualModel,
+        recipe: Recipe,
+        centre: NDArray[np.floating],
+        unit: NDArray[np.floating],
+        *,
+        seed: int = 0,
+        series: SeriesNoise | None = None,
     ) -> PeopleSampler:
-        """A sampler after a recipe for noise around the factors of a copula; parameters as for :meth:`of`."""
+        """A sampler after a recipe for noise around the factors of a copula; parameters as for :meth:`of`.
+
+        ``series`` is the noise of time series where it is known, as from factors of more people, which saves its calibration.
+        """
         size = model.deviations()[0]
         live = model.noise > 0
         directions, left = (np.divide(part, size, out=np.zeros_like(part), where=live) for part in (model.loadings, model.noise))
-        return cls._with_noise(directions, np.zeros((1, 0), np.float32), left, recipe, centre, unit, live, seed)
+        return cls._with_noise(directions, np.zeros((1, 0), np.float32), left, recipe, centre, unit, live, seed, series)
 
     @classmethod
     def _with_noise(
@@ -197,6 +207,7 @@ class PeopleSampler:
         unit: NDArray[np.floating],
         live: NDArray[np.bool_],
         seed: int,
+        series: SeriesNoise | None = None,
     ) -> PeopleSampler:
         """Patterns with the noise that a recipe asks for, of standard deviations ``left`` (E,)."""
         if recipe.noise not in ("regions", "series"):
@@ -205,6 +216,8 @@ class PeopleSampler:
         bare = cls(directions, donors, noise, recipe)
         if recipe.noise == "regions":
             return bare
+        if series is not None:
+            return replace(bare, noise=series)
         generator = np.random.default_rng(seed)
         middle, spread = np.asarray(centre, np.float32), np.where(live, unit, 0).astype(np.float32)
         return replace(bare, noise=SeriesNoise.of(recipe.points, middle, spread, bare.patterns(CALIBRATION, generator), generator))

@@ -15,10 +15,12 @@ from connectome_gnn.generation.dependence import low_rank_draw
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE, EdgeSpace
 from connectome_gnn.generation.factor_analysis import LatentPeople
 from connectome_gnn.generation.factor_choice import factors_of_few, factors_of_many
+from connectome_gnn.generation.latent_means import LatentMeans
 from connectome_gnn.generation.marginal_fit import fit_marginals
 from connectome_gnn.generation.marginals import Marginals
 from connectome_gnn.generation.normative import Baseline, edge_scores, log_distance
 from connectome_gnn.generation.spread import Spread
+from connectome_gnn.slices import slices
 
 __all__ = ["LeftOut", "Multiples", "ResidualModel", "extremeness_of"]
 
@@ -26,7 +28,7 @@ BATCH = 256
 FOLDS = 10
 SOME_PEOPLE = 1000
 MOST_EXPLAINED = 0.95
-LEAST_STEADY = 0.2
+ROUNDS = 3
 TESTED, MOST_TESTED_FOLDS, MOST_TESTED = 1000, 4, 1000
 """About how many people are measured by factors learned without them, in how many folds at most, and how many of a fold."""
 
@@ -64,7 +66,7 @@ class ResidualModel:
     Parameters
     ----------
     marginals : each edge's distribution over people.
-    effect : (E,) latent mean of a deviation of one standard deviation of the edge; 0 for edges that are not modelled.
+    means : at which latent means values average to what is expected.
     loadings : (Q, E) factors of the residual, latent scores.
     noise : (E,) standard deviation of each edge's own part.
     spread : how factors and own parts widen with the profile.
@@ -72,18 +74,16 @@ class ResidualModel:
     """
 
     marginals: Marginals
-    effect: NDArray[np.float32]
+    means: LatentMeans
     loadings: NDArray[np.float32]
     noise: NDArray[np.float32]
     spread: Spread
     extremeness: Baseline = field(default_factory=Baseline.normal)
 
     @classmethod
-    def fit(
-        cls, space: EdgeSpace, cohort: Cohort, residual: NDArray[np.float64], explained: NDArray[np.float64], **more: Any
-    ) -> ResidualModel:
+    def fit(cls, space: EdgeSpace, cohort: Cohort, residual: NDArray[np.float64], **more: Any) -> ResidualModel:
         """The distribution around the mean, as :meth:`learn` finds it, alone."""
-        return cls.learn(space, cohort, residual, explained, **more)[0]
+        return cls.learn(space, cohort, residual, **more)[0]
 
     @classmethod
     def learn(
@@ -91,7 +91,6 @@ class ResidualModel:
         space: EdgeSpace,
         cohort: Cohort,
         residual: NDArray[np.float64],
-        explained: NDArray[np.float64],
         *,
         seed: int = 0,
         scores: NDArray[np.float64] | None = None,
@@ -108,7 +107,6 @@ class ResidualModel:
         Parameters
         ----------
         residual : (n, K) what the mean leaves of each person's components, cross-fitted.
-        explained : (kept edges,) variance over training people of the mean's deviation, in variances of an edge.
         seed : of the draws.
         scores : (n, K) people's components, computed where they are not given.
         features, columns : (n, F) profile features, and places of those that spread may depend on; default: none.
@@ -122,9 +120,9 @@ class ResidualModel:
         marginals = fit_marginals(cohort, seed)
         mean_components = (space.scores(cohort) if scores is None else scores) - residual
         generator = np.random.default_rng(seed)
-        start, left = _independent(marginals, space, cohort, mean_components, explained, generator)
+        start, left = _independent(marginals, space, mean_components, generator)
         folds = cohort.folds(min(FOLDS, len(np.unique(cohort.units()))), seed=seed)
-        people = LatentPeople(marginals, start.effect, left, space, cohort, mean_components)
+        people = LatentPeople(marginals, start.means, left, space, cohort, mean_components)
         few = cohort.n_people <= EXACT_PEOPLE
         if few:
             groups = [held for _, held in folds]
@@ -151,7 +149,7 @@ class ResidualModel:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays by name, the inverse of :meth:`from_arrays`."""
-        own = {name: getattr(self, name) for name in ("effect", "loadings", "noise")}
+        own = {"means": self.means.table, "loadings": self.loadings, "noise": self.noise}
         marginals = {name: getattr(self.marginals, name) for name in ("below", "zeros", "quantiles", "floor")}
         spread = {f"spread_{name}": getattr(self.spread, name) for name in ("columns", "own", "factors")}
         extremeness = {f"extremeness_{name}": getattr(self.extremeness, name) for name in ("quantiles", "slopes")}
@@ -163,7 +161,7 @@ class ResidualModel:
         marginals = Marginals(*(arrays[name] for name in ("below", "zeros", "quantiles", "floor")))
         spread = Spread(*(arrays[f"spread_{name}"] for name in ("columns", "own", "factors")))
         extremeness = Baseline(*(arrays[f"extremeness_{name}"] for name in ("quantiles", "slopes")))
-        return cls(marginals, arrays["effect"], arrays["loadings"], arrays["noise"], spread, extremeness)
+        return cls(marginals, LatentMeans(arrays["means"]), arrays["loadings"], arrays["noise"], spread, extremeness)
 
     def with_factors(self, loadings: NDArray[np.float32], noise: NDArray[np.float32]) -> ResidualModel:
         """This model with other factors, and own parts of edges, as wide in everybody."""
@@ -173,11 +171,7 @@ class ResidualModel:
 
     def mean(self, deviation: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Latent means (n, E) of deviations (n, kept edges) in standard deviations."""
-        if kept.all():
-            return deviation * self.effect
-        mean = np.zeros((len(deviation), len(self.effect)), np.float32)
-        mean[:, kept] = deviation * self.effect[kept]
-        return mean
+        return self.means.at(deviation, kept)
 
     def deviations(self, multiples: Multiples = None) -> NDArray[np.float32]:
         """Standard deviation of latent scores around their mean: (1, E), or (n, E) where spread depends on the person."""
@@ -285,40 +279,21 @@ class ResidualModel:
 
 
 def _independent(
-    marginals: Marginals,
-    space: EdgeSpace,
-    cohort: Cohort,
-    mean_components: NDArray[np.float64],
-    explained: NDArray[np.float64],
-    generator: np.random.Generator,
+    marginals: Marginals, space: EdgeSpace, mean_components: NDArray[np.float64], generator: np.random.Generator
 ) -> tuple[ResidualModel, NDArray[np.float64]]:
-    """A model without factors, and the latent variance (E,) that the mean leaves on each edge.
-
-    A mean that moves values by d standard deviations moves latent scores by d / :attr:`Marginals.steadiness`. Where people's cross-fitted
-    scores are farther from it than that leaves room for, by twice the standard error, its effect is smaller.
-    """
-    variance = np.zeros(len(space.mean))
-    variance[space.kept] = explained
-    effect = np.where(space.kept, 1 / np.maximum(marginals.steadiness, LEAST_STEADY), 0)
-    effect = np.minimum(effect, np.sqrt(MOST_EXPLAINED / np.maximum(variance, 1e-12)))
-    left = np.where(marginals.constant, 0, 1 - effect**2 * variance)
-
-    def model() -> ResidualModel:
-        none = np.zeros((0, len(left)), np.float32)
-        return ResidualModel(marginals, effect.astype(np.float32), none, np.sqrt(left).astype(np.float32), Spread.constant(0))
-
-    some = np.arange(cohort.n_people)
+    """A model without factors, and the latent variance (E,) that the mean leaves on each edge: 1 less what people's means have."""
+    some = mean_components
     if len(some) > SOME_PEOPLE:
-        some = np.sort(generator.choice(len(some), SOME_PEOPLE, replace=False))
-    found = np.zeros(len(left))
-    for rows, values in cohort.take(some).modelled(BATCH):
-        mean = model().mean(space.deviation(mean_components[some[rows]]), space.kept)
-        found += np.einsum("ne,ne->e", *[model().impute(values, mean, generator)] * 2, dtype=np.float64)
-    found /= len(some)
-    wrong = found * (1 - 2 * np.sqrt(2 / len(some))) > left
-    total = np.sqrt(np.where(wrong & (left > 0), effect**2 * variance + found, 1))
-    effect, left = effect / total, np.where(wrong, found, left) / total**2
-    return model(), np.where(marginals.constant, 0, left)
+        some = some[np.sort(generator.choice(len(some), SOME_PEOPLE, replace=False))]
+    left = np.where(marginals.constant, 0, 1.0)
+    for _ in range(ROUNDS):  # means depend on how far people are spread out around them, and the other way round
+        means = LatentMeans.of(marginals, left, space)
+        squares = np.zeros(len(left))
+        for rows in slices(len(some), BATCH):
+            squares += (means.at(space.deviation(some[rows]), space.kept).astype(np.float64) ** 2).sum(0)
+        left = np.where(marginals.constant, 0, np.maximum(1 - squares / len(some), 1 - MOST_EXPLAINED))
+    none = np.zeros((0, len(left)), np.float32)
+    return ResidualModel(marginals, means, none, np.sqrt(left).astype(np.float32), Spread.constant(0)), left
 
 
 def _without(model: ResidualModel, left_out: tuple[LeftOut, ...], cohort: Cohort) -> Without:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CARD", "FORMAT_VERSION", "check_model_target", "load_generator", "save_generator"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 CARD = "card.md"
 PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy", "scipy", "pandas", "scikit-learn")
 SPACE = ("mean", "std", "presence", "kept", "basis")
@@ -191,7 +191,7 @@ def _rebuilt(cls: type[ConnectomeGenerator], record: dict[str, Any], arrays: dic
     basis = np.concatenate([model.space.basis, arrays["closed_form.patterns"]])
     model.closed_form = _form(model.schema, record["features"], record["closed_form"], _part(arrays, "closed_form."), basis)
     model.features = ProfileFeatures.from_dict(record["features"], model.schema, arrays["features.mean"], arrays["features.scale"])
-    if "residual.effect" in arrays:
+    if "residual.means" in arrays:
         model.residual = ResidualModel.from_arrays(_part(arrays, "residual."))
     if "people.directions" in arrays:
         model.people = PeopleSampler.from_arrays(_part(arrays, "people."))

@@ -50,7 +50,6 @@ def fit_blend(
     space: EdgeSpace,
     data: TrainingData,
     residual: NDArray,
-    mean: NDArray[np.float32],
     folds: Folds,
     *,
     seed: int,
@@ -62,7 +61,6 @@ def fit_blend(
     own : learned from all the people.
     space, data : of the people.
     residual : (n, K) what the mean leaves of each person's components, cross-fitted.
-    mean : (n, kept edges) the mean's deviations.
     folds : of the people, without each of which their residual model is learned anew.
     seed : of the draws.
 
@@ -74,11 +72,10 @@ def fit_blend(
     units = cohort.units()
     if cohort.n_people > EXACT_PEOPLE or min(len(np.unique(units[rows])) for rows, _ in folds) < 2:
         return own, 0.0  # one family alone has nobody to leave out
-    explained = (mean.astype(np.float64) ** 2).mean(0)
     components = np.asarray(scores - residual, np.float64)
     likely, without = np.zeros(len(SHARES)), []
     for rows, held in folds:
-        others = ResidualModel.fit(space, cohort.take(rows), residual[rows], explained, seed=seed, scores=scores[rows], baseline=False)
+        others = ResidualModel.fit(space, cohort.take(rows), residual[rows], seed=seed, scores=scores[rows], baseline=False)
         latent = others.mean(components[held].astype(np.float32) @ space.basis, space.kept)
         values = cohort.scale.forward(cohort.read(held))
         likely += [log_density(blended(others, source, share), values, latent).sum() for share in SHARES]

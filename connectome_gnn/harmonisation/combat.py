@@ -259,7 +259,7 @@ class ComBat(Harmoniser):
         phenotypes = self._phenotypes(cohort)
         kept = np.zeros(len(site), bool) if self.reference is None else site == self._reference_number
 
-        def adjust(rows: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        def adjust(rows: NDArray[np.intp], values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
             expected = self.mean + phenotypes[rows] @ self.effects
             residual = self._standardised(values, expected, present, site[rows])
             if self.covariance is not None:

@@ -64,7 +64,7 @@ class ConfoundRegression(Harmoniser):
     def _adjustment(self, cohort: Cohort) -> Adjustment:
         confounds = self.schema.encode(cohort.phenotypes).values
 
-        def adjust(rows: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        def adjust(rows: NDArray[np.intp], values: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
             return values - confounds[rows] @ self.effects
 
         return adjust

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome_gnn.cohort import Cohort
+from connectome_gnn.derived import LazyWeights
 from connectome_gnn.edges import Scale
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.harmonisation.regression import edges_of
@@ -19,8 +22,11 @@ from connectome_gnn.progress import progress
 
 __all__ = ["Adjustment", "Harmoniser"]
 
-Adjustment = Callable[[slice, NDArray[np.float64], NDArray[np.bool_]], NDArray[np.float64]]
+Adjustment = Callable[[NDArray[np.intp], NDArray[np.float64], NDArray[np.bool_]], NDArray[np.float64]]
 """From rows, their values on the modelling scale (n, E) and which edges are there (n, E) to what the values become."""
+
+MOST_KEPT = 2**26
+"""Weights that are computed once and kept (256 MB); more are computed whenever they are read."""
 
 
 class Harmoniser(ABC):
@@ -69,7 +75,8 @@ class Harmoniser(ABC):
         Returns
         -------
         cohort : new weights (N, E) float32 with zeros where they were; what was done stands in ``info["processing"]`` (cohort.json).
-            No edge that is there falls below the weakest one of the training people. Counts are no whole numbers any longer.
+            No edge that is there falls below the weakest one of the training people. Counts are no whole numbers any longer. Those of a
+            big cohort (from 256 MB on) are computed when they are read, some people at a time: save it before reading it often.
 
         Raises
         ------
@@ -77,13 +84,12 @@ class Harmoniser(ABC):
             If nothing was fitted yet, the cohort is of another atlas or measure or was processed otherwise, or a person cannot be adjusted.
         """
         self._check(cohort)
-        adjust = self._adjustment(cohort)
-        weights = np.empty((cohort.n_people, cohort.n_edges), np.float32)
+        known = copy(self)  # fitting anew does not change what was transformed
+        weights = _Harmonised(cohort, known, known._adjustment(cohort))
+        if cohort.n_people * cohort.n_edges > MOST_KEPT:
+            return cohort.with_weights(weights, step=self.record())
         with progress(f"Applying {self.step}"):
-            for rows, values, present in edges_of(cohort):
-                new = adjust(rows, values, present)
-                weights[rows] = np.where(present & (new != values), self._weights(new), cohort.read(rows))
-        return cohort.with_weights(weights, step=self.record())
+            return cohort.with_weights(weights[:], step=self.record())
 
     def fit_transform(self, cohort: Cohort) -> Cohort:
         """Learn from people and take it out of the same people."""
@@ -158,6 +164,35 @@ class Harmoniser(ABC):
     def _check_fitted(self) -> None:
         if not self._fitted:
             raise ConnectomeError(f"this {type(self).__name__} has not been fitted; call fit(cohort) with training people first")
+
+
+@dataclass(frozen=True, eq=False)
+class _Harmonised(LazyWeights):
+    """A cohort's weights with what was learned taken out, float32."""
+
+    source: Cohort
+    harmoniser: Harmoniser
+    adjust: Adjustment
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As of the cohort."""
+        return self.source.n_people, self.source.n_edges
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32."""
+        return np.dtype(np.float32)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
+        positions = np.arange(len(self))[rows]
+        weights = np.empty((len(positions), self.shape[1]), np.float32)
+        if len(positions):
+            people = self.source.take(positions)
+            for some, values, present in edges_of(people):
+                new = self.adjust(positions[some], values, present)
+                weights[some] = np.where(present & (new != values), self.harmoniser._weights(new), people.read(some))
+        return weights
 
 
 def _least_weight(cohort: Cohort) -> float:

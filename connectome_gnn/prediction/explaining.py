@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from connectome_gnn.columns import listed
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.prediction.graph_network import AT_ONCE, ConnectomeGNN
+from connectome_gnn.prediction.linear_path import LinearPath, as_read
+from connectome_gnn.prediction.matrix_logarithm import log_euclidean_slopes
 from connectome_gnn.prediction.network import GraphNetwork
 from connectome_gnn.prediction.node_features import PeopleInputs
 from connectome_gnn.progress import progress
@@ -151,8 +153,8 @@ def _gradients(model: ConnectomeGNN, people: PeopleInputs, number: int, place: i
     edges, own = np.zeros(people.edges.shape), np.zeros((len(people), n_regions))
     shares = model.gating[number].shares
     if model.linear is not None and part == "all":
-        slope = _contrast(torch.from_numpy(model.linear.coefficients[number]), place).numpy() / model.linear.deviation
-        edges += shares[0] * slope * (people.edges.numpy() - model.linear.mean)
+        slope = _contrast(torch.from_numpy(model.linear.coefficients[number]), place).numpy()
+        edges += shares[0] * _linear_contributions(model, people.edges.numpy(), slope)
     share = shares[-1] if part == "all" else 1.0
     for member in model.members if share else []:
         network, heads = member.network, member.heads
@@ -166,6 +168,15 @@ def _gradients(model: ConnectomeGNN, people: PeopleInputs, number: int, place: i
             if slopes[1] is not None:
                 own[rows] += scale * (slopes[1] * (measures - network.measure_mean)).detach().abs().sum(-1).numpy()
     return to_matrices(edges), own
+
+
+def _linear_contributions(model: ConnectomeGNN, edges: NDArray[np.float32], slope: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What edges (N, E) add to a sum of the linear path's columns by slopes (F,), (N, E); how long a direction is counts as given."""
+    line = cast(LinearPath, model.linear)
+    if line.view == "log-euclidean":
+        mean = np.mean([member.network.edge_mean.numpy() for member in model.members], 0)
+        return log_euclidean_slopes(edges, slope / line.deviation) * (edges - mean)
+    return slope * as_read(edges, line.mean, line.deviation, line.view)
 
 
 class _OneAnswer(nn.Module):

@@ -19,7 +19,7 @@ from connectome_gnn.edges import edge_indices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.prediction.graph_network import ConnectomeGNN, Member
 from connectome_gnn.prediction.interface import Target, TargetLike, read_targets
-from connectome_gnn.prediction.linear_path import LinearPath
+from connectome_gnn.prediction.linear_path import LinearPath, views_of
 from connectome_gnn.prediction.network import GraphNetwork
 from connectome_gnn.prediction.node_features import PeopleInputs
 from connectome_gnn.prediction.prior_path import fit_with_prior
@@ -42,7 +42,8 @@ def fine_tuned(
 ) -> ConnectomeGNN:
     """A fitted model that goes on learning from other people; the model itself stays as it is.
 
-    The linear path is learned anew with the model's weights, times a gain, as its prior mean; networks go on from where they are, and stay
+    The linear path is learned anew with the model's weights, times a gain, as its prior mean, or reads something else of people than the
+    model's and learns that from nothing, whichever does better for people of held-out folds; networks go on from where they are, and stay
     there where validation people are not better off; the gate is set anew from people of held-out folds. Networks' means of edges are
     moved to the new people's as far as they differ by more than chance.
 
@@ -64,17 +65,20 @@ def fine_tuned(
     people = model.inputs(cohort, region_values)
     targets = _as_before(model, cohort, [one.name for one in model.targets] if target is None else target)
     chosen = None if regions is None else _places(model, regions)
-    free = None if chosen is None else np.atleast_1d(np.isin(np.stack(edge_indices(model.regions.n_regions)), chosen).any(0))
+    views = views_of(model.signed) if model.linear_path else ()
+    free = {view: None if chosen is None else _touching(model.regions.n_regions, chosen, view) for view in views}
     fresh = copy.copy(model)
     fresh.seed = seed
 
     def tuned_member(there: PeopleInputs, learned: Sequence[Target], units: NDArray[np.intp], number: int) -> Member:
         return _member(model, model.members[number % len(model.members)], there, learned, units, chosen, seed + number)
 
-    def tuned_line(there: PeopleInputs, learned: Sequence[Target], units: NDArray[np.intp]) -> LinearPath:
-        return fit_with_prior(there.edges.numpy(), learned, units, cast(LinearPath, model.linear), seed, free)
+    def tuned_line(columns: NDArray[np.float32], learned: Sequence[Target], units: NDArray[np.intp], view: str) -> LinearPath:
+        before = cast(LinearPath, model.linear)
+        prior = before if view == before.view else LinearPath.silent(columns, view, before)
+        return fit_with_prior(columns, learned, units, prior, seed, free[view])
 
-    fresh.learn(people, targets, cohort.units(groups), tuned_line, tuned_member)
+    fresh.learn(people, targets, cohort.units(groups), views, tuned_line, tuned_member)
     return fresh
 
 
@@ -110,6 +114,12 @@ def _places(model: ConnectomeGNN, regions: Sequence[str]) -> NDArray[np.intp]:
     if unknown:
         raise ConnectomeError(f"the model knows no region {unknown[0]!r}; its regions are {listed(model.regions.labels)}")
     return np.array([model.regions.labels.index(label) for label in regions], np.intp)
+
+
+def _touching(n_regions: int, chosen: NDArray[np.intp], view: str) -> NDArray[np.bool_]:
+    """Which columns of a linear path belong to some regions, (F,)."""
+    edges = np.atleast_1d(np.isin(np.stack(edge_indices(n_regions)), chosen).any(0))
+    return edges if view != "log-euclidean" else np.concatenate([np.isin(np.arange(n_regions), chosen), edges])
 
 
 def _member(

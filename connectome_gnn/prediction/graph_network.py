@@ -17,7 +17,7 @@ from connectome_gnn.columns import listed
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
 from connectome_gnn.prediction.interface import Target, TargetLike, read_targets
-from connectome_gnn.prediction.linear_path import Gate, LinearPath, folds_of
+from connectome_gnn.prediction.linear_path import Gate, LinearPath, best_view, columns_of, folds_of, views_of
 from connectome_gnn.prediction.network import GraphNetwork, GraphNetworkConfig, Scaling
 from connectome_gnn.prediction.node_features import PeopleInputs, RegionTable, known_features, read_inputs
 from connectome_gnn.prediction.training import Heads, train_network, validation_rows
@@ -54,7 +54,7 @@ class Member:
         return [said[:, part] * spread + mean for part, spread, mean in zip(heads.slices, heads.deviations, heads.means, strict=True)]
 
 
-LineMaker = Callable[[PeopleInputs, Sequence[Target], NDArray[np.intp]], LinearPath]
+LineMaker = Callable[[NDArray[np.float32], Sequence[Target], NDArray[np.intp], str], LinearPath]
 MemberMaker = Callable[[PeopleInputs, Sequence[Target], NDArray[np.intp], int], Member]
 
 
@@ -62,8 +62,10 @@ class ConnectomeGNN:
     """Predicts phenotypes from connectomes by graph networks over brain regions.
 
     Networks are trained on folds of the training people, with early stopping on validation people of their own. With ``linear_path`` a
-    ridge or logistic regression on all edges is fitted beside them, and a gate decides from predictions of held-out folds how much of
-    either is used, so that the answer is the linear one where networks add nothing. All statistics come from training people.
+    ridge or logistic regression on the whole connectome is fitted beside them, and a gate decides from predictions of held-out folds how
+    much of either is used, so that the answer is the linear one where networks add nothing. What it reads, the same folds decide: edges,
+    or of correlations their matrix logarithm (Arsigny et al. 2006), of other weights the direction in which a person's edges lie from the
+    mean. All statistics come from training people.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ class ConnectomeGNN:
     node_features : of ``"profile"``, ``"identity"``, ``"coordinates"`` and topology's measures of regions
         (see :class:`~connectome_gnn.prediction.network.GraphNetworkConfig`); values of your own are given to ``fit`` as ``region_values``.
     pooling : ``"regions"``, ``"mean"``, ``"attention"``, ``"system"`` or ``"diffpool"``.
-    linear_path : whether a linear model on edges stands beside the networks.
+    linear_path : whether a linear model of the connectome stands beside the networks.
     repeats : networks trained on each of 5 folds, from other starts.
     seed : seed of everything.
     training : engine and device: :class:`connectome_gnn.TrainingConfig`, as of the generator.
@@ -83,6 +85,7 @@ class ConnectomeGNN:
     task : ``"regression"``, ``"classification"``, or ``"mixed"`` of several targets.
     classes_ : levels of a single target that has some.
     gates : per target the share of each path, ``{"linear": ..., "network": ...}``.
+    linear : the linear path, whose ``view`` says what it reads; None without one.
 
     Raises
     ------
@@ -124,6 +127,7 @@ class ConnectomeGNN:
         self.linear_path, self.repeats, self.seed, self.training = linear_path, repeats, seed, training
         self.targets: tuple[Target, ...] = ()
         self.members: list[Member] = []
+        self.linear: LinearPath | None = None
 
     def __repr__(self) -> str:
         config = self.config
@@ -157,16 +161,24 @@ class ConnectomeGNN:
         self.n_measures, self.signed, self.measure = people.measures.shape[2], cohort.signed, cohort.measure
         self.targets = tuple(Target(one.name, np.empty(0), one.classes) for one in targets)
         self.name_task()
-        return self.learn(people, targets, units, self._linear, self._member)
+        views = views_of(cohort.signed) if self.linear_path else ()
+        return self.learn(people, targets, units, views, self._linear, self._member)
 
     def learn(
-        self, people: PeopleInputs, targets: Sequence[Target], units: NDArray[np.intp], line: LineMaker, member: MemberMaker
+        self,
+        people: PeopleInputs,
+        targets: Sequence[Target],
+        units: NDArray[np.intp],
+        views: Sequence[str],
+        line: LineMaker,
+        member: MemberMaker,
     ) -> ConnectomeGNN:
         """Learn both paths on folds, the gate from people they had not seen, and the linear path once more on everybody.
 
         Parameters
         ----------
         people, targets, units : N training people, what is to be predicted of them, and who belongs together.
+        views : what the linear path may read; none: there is no such path.
         line, member : make the linear path, or one network, of some people, their targets and units.
 
         Raises
@@ -181,26 +193,32 @@ class ConnectomeGNN:
                 f"groups of people, got {len(np.unique(units))}"
             )
         self.members = []
-        unseen = [np.zeros((1 + self.linear_path, len(people), max(len(one.classes), 1))) for one in targets]
+        columns = {view: columns_of(people.edges.numpy(), view) for view in views}
+        unseen = {path: [np.zeros((len(people), max(len(one.classes), 1))) for one in targets] for path in (*views, "network")}
         with progress("graph networks", len(folds) * self.repeats) as advance:
             for fold, (rows, held) in enumerate(folds):
                 there, out = people.take(rows), people.take(held)
                 learned = [one.take(rows) for one in targets]
-                paths = [line(there, learned, units[rows]).outputs(out.edges.numpy())] if self.linear_path else []
+                said = {view: line(x[rows], learned, units[rows], view).outputs(x[held]) for view, x in columns.items()}
                 fresh = []
                 for repeat in range(self.repeats):
                     fresh.append(member(there, learned, units[rows], fold * self.repeats + repeat))
                     advance()
                 self.members += fresh
-                paths.append(_mean([one.outputs(out) for one in fresh]))
-                for number, one in enumerate(unseen):
-                    one[:, held] = np.stack([path[number] for path in paths])
-        self.gating = [Gate.fit(one, list(said)) for one, said in zip(targets, unseen, strict=True)]
-        self.linear = line(people, targets, units) if self.linear_path else None
+                said["network"] = _mean([one.outputs(out) for one in fresh])
+                for path, answers in said.items():
+                    for everybody, answer in zip(unseen[path], answers, strict=True):
+                        everybody[held] = answer
+        network = unseen.pop("network")
+        self.linear, paths = None, [network]
+        if views:
+            view = best_view(targets, unseen)
+            self.linear, paths = line(columns[view], targets, units, view), [unseen[view], network]
+        self.gating = [Gate.fit(one, list(answers)) for one, *answers in zip(targets, *paths, strict=True)]
         return self
 
-    def _linear(self, people: PeopleInputs, targets: Sequence[Target], units: NDArray[np.intp]) -> LinearPath:
-        return LinearPath.fit(people.edges.numpy(), targets, units, self.seed)
+    def _linear(self, columns: NDArray[np.float32], targets: Sequence[Target], units: NDArray[np.intp], view: str) -> LinearPath:
+        return LinearPath.fit(columns, targets, units, self.seed, view)
 
     def _member(self, people: PeopleInputs, targets: Sequence[Target], units: NDArray[np.intp], number: int) -> Member:
         seed = int(np.random.default_rng([self.seed, number]).integers(2**31))
@@ -228,7 +246,7 @@ class ConnectomeGNN:
 
     def outputs(self, people: PeopleInputs) -> list[NDArray[np.float64]]:
         """Of each target numbers (N, 1) in its unit, or scores of levels (N, K): all paths together."""
-        paths = [] if self.linear is None else [self.linear.outputs(people.edges.numpy())]
+        paths = [] if self.linear is None else [self.linear.outputs(columns_of(people.edges.numpy(), self.linear.view))]
         paths.append(_mean([member.outputs(people) for member in self.members]))
         return [gate.outputs([path[number] for path in paths]) for number, gate in enumerate(self.gating)]
 

@@ -12,26 +12,19 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from connectome_gnn.cohort import Cohort
-from connectome_gnn.edges import edge_indices, to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.prediction.edge_predictor import EdgePredictor
 from connectome_gnn.prediction.edge_rows import EdgeRows
 from connectome_gnn.prediction.interface import Target
 from connectome_gnn.prediction.linear import against_others, one_column, prior_odds
+from connectome_gnn.prediction.matrix_logarithm import log_euclidean
 from connectome_gnn.prediction.spectrum import Spectrum
-from connectome_gnn.slices import slices
 
-__all__ = ["KERNELS", "KernelRidge", "log_euclidean"]
+__all__ = ["KERNELS", "KernelRidge"]
 
 KERNELS = ("linear", "cosine", "rbf", "riemannian")
 WIDTHS = (0.5, 2.0, 8.0)
 """Squared length scales of the Gaussian kernel, in median squared distances between training people."""
-
-SHRINKAGE = 0.1
-"""Share of the identity in a correlation matrix before its logarithm is taken: matrices of few time points are not of full rank."""
-
-LEAST_EIGENVALUE = 1e-3
-PEOPLE_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,29 +151,6 @@ class KernelRidge(EdgePredictor):
         super()._restore(record, arrays)
         self._kernel = Kernel(self.facts["kernel"], self.facts["width"], arrays["mean"], arrays["deviation"], arrays["points"])
         return self
-
-
-def log_euclidean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Matrix logarithms of people's correlation matrices as vectors (N, R (R + 1) / 2) whose inner product is that of the matrices.
-
-    Parameters
-    ----------
-    values : (N, E) correlations on the Fisher z scale. A tenth of the identity is mixed in, and eigenvalues below .001 count as that.
-
-    References
-    ----------
-    Arsigny, Fillard, Pennec & Ayache 2006, Magnetic Resonance in Medicine 56:411.
-    """
-    n_regions = to_matrices(np.empty((0, values.shape[1]))).shape[-1]
-    first, second = edge_indices(n_regions)
-    answer = np.empty((len(values), n_regions + values.shape[1]), np.float32)
-    for rows in slices(len(values), PEOPLE_AT_ONCE):
-        matrices = to_matrices((1 - SHRINKAGE) * np.tanh(values[rows].astype(np.float64))) + np.eye(n_regions)
-        sizes, directions = np.linalg.eigh(matrices)
-        logarithm = (directions * np.log(np.maximum(sizes, LEAST_EIGENVALUE))[:, None]) @ directions.swapaxes(1, 2)
-        answer[rows, :n_regions] = np.diagonal(logarithm, axis1=1, axis2=2)
-        answer[rows, n_regions:] = np.sqrt(2) * logarithm[:, first, second]
-    return answer
 
 
 def _kernels(rows: EdgeRows, wanted: Sequence[str]) -> list[Kernel]:

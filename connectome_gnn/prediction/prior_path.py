@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy.special import expit
 from connectome_gnn.evaluation.learners import Standard
 from connectome_gnn.evaluation.linear_paths import Folds, reduced, ridge_path
 from connectome_gnn.prediction.interface import Target
-from connectome_gnn.prediction.linear_path import LinearPath, folds_of
+from connectome_gnn.prediction.linear_path import LinearPath, as_read, folds_of
 
 __all__ = ["fit_with_prior"]
 
@@ -25,7 +26,7 @@ CLASS_GAINS, CLASS_STRENGTHS = GAINS[::2], STRENGTHS[::2]
 
 
 def fit_with_prior(
-    edges: NDArray[np.float32],
+    columns: NDArray[np.float32],
     targets: Sequence[Target],
     units: NDArray[np.intp],
     prior: LinearPath,
@@ -35,27 +36,30 @@ def fit_with_prior(
     """Ridge or logistic regression shrunk towards a gain times another model's weights.
 
     Minimises loss(y, c s(x) + x d + b) + strength |d|^2, s being the prior's answer; the gain c, from 0 (nothing of the prior) to 1, and
-    the strength are chosen on inner folds. Edges are in these people's standard deviations, so that with a gain of 0 it is plain ridge.
+    the strength are chosen on inner folds. Columns are in these people's standard deviations, so that with a gain of 0 it is plain ridge;
+    where only their direction counts, the prior's weights are those of the direction in these people's deviations too.
 
     Parameters
     ----------
-    edges : (N, E) of training people, on the modelling scale.
+    columns : (N, F) of training people, as the prior's view reads them.
     targets : with the prior's levels.
     units : (N,) people who belong together.
     prior : fitted on the same edges.
     seed : of the inner folds.
-    free : (E,) edges whose weights may differ from the prior's; default all.
+    free : (F,) columns whose weights may differ from the prior's; default all.
     """
-    standard = Standard.of(edges)
-    deviation = np.where(np.isfinite(standard.deviation), standard.deviation, prior.deviation)
-    x = ((edges - standard.mean) / deviation).astype(np.float32)
+    standard = Standard.of(columns)
+    deviation = np.where(np.isfinite(standard.deviation), standard.deviation, prior.deviation).astype(np.float32)
+    if prior.view == "direction":
+        prior = replace(prior, mean=standard.mean, deviation=deviation)
+    x = as_read(columns, standard.mean, deviation, prior.view)
     known = np.isfinite(prior.deviation)
     units_of_prior = np.divide(deviation, prior.deviation, out=np.zeros(len(deviation)), where=known)[:, None]
     changing = np.ones(x.shape[1], bool) if free is None else free
     part = x[:, changing]
     rows, back = reduced(part) if changing.any() else (np.zeros((len(x), 1)), np.zeros((len(x), 1)))
     coefficients, intercepts = [], []
-    for target, weights, said in zip(targets, prior.coefficients, prior.outputs(edges), strict=True):
+    for target, weights, said in zip(targets, prior.coefficients, prior.outputs(columns), strict=True):
         folds = folds_of(units, [target], np.random.default_rng(seed))
         there = weights * units_of_prior  # the prior's weights in these people's standard deviations
         moved, constants = np.zeros_like(weights), np.zeros(weights.shape[1])
@@ -68,7 +72,7 @@ def fit_with_prior(
             constants[column] = constant + gain * np.mean(said[:, column] - x @ there[:, column])
         coefficients.append(moved)
         intercepts.append(constants)
-    return LinearPath(standard.mean, deviation.astype(np.float32), tuple(coefficients), tuple(intercepts))
+    return LinearPath(prior.view, standard.mean, deviation, tuple(coefficients), tuple(intercepts))
 
 
 def _columns(target: Target) -> list[int]:

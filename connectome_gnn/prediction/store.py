@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT_VERSION", "KIND", "load_graph_network", "save_graph_network"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KIND = "ConnectomeGNN"
 PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy")
 SCALING = ("edge_mean", "edge_deviation", "measure_mean", "measure_deviation", "backbone")
@@ -50,6 +50,7 @@ def save_graph_network(model: ConnectomeGNN, path: Path, force: bool = False) ->
         "versions": {name: version(name) for name in PACKAGES},
         "network": asdict(model.config),
         "linear_path": model.linear_path,
+        "view": None if model.linear is None else model.linear.view,
         "repeats": model.repeats,
         "seed": model.seed,
         "measure": model.measure,
@@ -87,10 +88,9 @@ def _rebuilt(record: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Connect
     model.name_task()
     numbers = range(len(model.targets))
     model.gating = [Gate(arrays[f"gate.{number}.shares"], arrays[f"gate.{number}.constant"]) for number in numbers]
-    model.linear = None
     if model.linear_path:
         weights, constants = (tuple(arrays[f"linear.{number}.{name}"] for number in numbers) for name in ("coefficients", "intercepts"))
-        model.linear = LinearPath(arrays["linear.mean"], arrays["linear.deviation"], weights, constants)
+        model.linear = LinearPath(record["view"], arrays["linear.mean"], arrays["linear.deviation"], weights, constants)
     for number, described in enumerate(record["heads"]):
         heads = Heads(
             tuple(described["sizes"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class TransferResult:
 
     Attributes
     ----------
-    table : one row an arm of :data:`ARMS`: ``score`` with ``low`` and ``high`` (95 %, bootstrap over people or groups), ``difference`` from
-        scratch with ``difference_low`` and ``difference_high`` (the same resamples: paired).
+    table : one row an arm of :data:`ARMS`: ``score`` with ``low`` and ``high`` (95 %, over the people who are predicted and over those
+        who are learned from), ``difference`` from scratch with ``difference_low`` and ``difference_high`` (paired).
     score : what is scored, of people an arm has not learned from: ``"r2"`` of numbers, ``"auc"`` of levels.
     affected : as :func:`affected_regions` gives it.
     predictions : one row a predicted person: ``truth`` and a column an arm, numbers or the probability of the second of two levels.
@@ -107,7 +108,8 @@ def transfer(
     test : people of the target's kind to be predicted; default the target's own, in folds.
     model : how to learn, unfitted; default ``ConnectomeGNN(seed=seed)``.
     measure, relative, fdr : of :func:`affected_regions`.
-    folds : into which the target's people are dealt where there are no test people.
+    folds : groups into which the target's people are dealt: one is predicted at a time where there are no test people, and one is left
+        out of the learning at a time to see how much hangs on who is learned from.
     groups : column of people who belong together.
     n_bootstrap : resamples of people.
     seed : seed of everything.
@@ -115,15 +117,19 @@ def transfer(
     Raises
     ------
     ConnectomeError
-        If the cohorts do not fit together, the target has gaps or one level, or there are too few people.
+        If the cohorts do not fit together, the target has gaps or one level, or there are too few people or folds.
 
     Notes
     -----
-    Intervals are over the people who are predicted, for models trained on these people: with few to learn from, other ones would have
-    taught something else, and a small difference either way may lie there. Look at several draws before calling it one.
+    Other people to learn from would have taught something else, and with few of them a difference hangs on who they are as much as on who
+    is predicted. So intervals are percentiles over resamples of the people who are predicted, pooled over models learned from all of the
+    target's people and from all but one group of them, each group in turn. Learned from four fifths, models differ from each other by
+    about what those of other people altogether would. The source's people are taken as they are.
     """
     if n_bootstrap < 1:
         raise ConnectomeError(f"expected 1 or more bootstrap resamples, got {n_bootstrap}")
+    if test is None and folds < 3:
+        raise ConnectomeError(f"one fold is predicted and another left out of the learning; expected 3 or more folds, got {folds}")
     wanted = read_target(target_cohort, target)
     judged, truth = (target_cohort, wanted) if test is None else (test, read_target(test, target))
     if isinstance(source, ConnectomeGNN):
@@ -138,23 +144,34 @@ def transfer(
         "full": lambda people: fine_tuned(learned, people, target, groups=groups, seed=seed),
         "regions": lambda people: fine_tuned(learned, people, target, regions=regions, groups=groups, seed=seed),
     }
-    splits: list[tuple[Cohort, Cohort, Any]] = [(target_cohort, judged, slice(None))]
-    if test is None:
-        dealt = splits_of_people(target_cohort.units(groups), wanted, folds, 1, seed)
-        splits = [(target_cohort.take(one.train), target_cohort.take(one.test), one.test) for one in dealt]
-    said = {arm: _unknown(truth, learned) for arm in ARMS}
-    with progress("transfer", len(splits) * len(ARMS)) as advance:
-        for people, others, rows in splits:
+    parts = [one.test for one in splits_of_people(target_cohort.units(groups), wanted, folds, 1, seed)]
+    # Row 0: as learned; row 1 + g: as learned without group g.
+    said = {arm: np.stack([_unknown(truth, learned)] * (1 + len(parts))) for arm in ARMS}
+    left_out = [out for size in ((0, 1) if test is not None else (1, 2)) for out in combinations(range(len(parts)), size)]
+    with progress("transfer", len(left_out) * len(ARMS)) as advance:
+        for out in left_out:
+            rest = np.ones(len(target_cohort), bool)
+            for g in out:
+                rest[parts[g]] = False
+            people = target_cohort.take(rest)
             for arm, learn in arms.items():
-                said[arm][rows] = _said(learn(people), others)
+                fitted = learn(people)
+                if test is not None:
+                    said[arm][1 + out[0] if out else 0] = _said(fitted, test)
+                for g in out if test is None else ():
+                    answer = _said(fitted, target_cohort.take(parts[g]))
+                    for other in (0, 1 + g) if len(out) == 1 else (1 + sum(out) - g,):  # without the group itself and the other one
+                        said[arm][other, parts[g]] = answer
                 advance()
     score = "auc" if truth.classes else "r2"
     weights = resamples(pd.factorize(judged.units(groups))[0], n_bootstrap, seed)
     facts = _levels(truth, learned) if truth.classes else truth.values
-    table = _table({arm: scored(facts, values, weights)[score] for arm, values in said.items()})
-    shown = {arm: values[:, 1] if values.ndim == 2 else values for arm, values in said.items() if values.ndim == 1 or values.shape[1] == 2}
+    drawn = {arm: np.stack([scored(facts, one, weights)[score] for one in values]) for arm, values in said.items()}
+    shown = {
+        arm: values[0] if values.ndim == 2 else values[0, :, 1] for arm, values in said.items() if values.ndim == 2 or values.shape[2] == 2
+    }
     predictions = pd.DataFrame({"truth": judged.phenotypes[target].to_numpy(), **shown}, index=judged.ids)
-    return TransferResult(table, score, affected, predictions, arms["regions"](target_cohort), target)
+    return TransferResult(_table(drawn), score, affected, predictions, arms["regions"](target_cohort), target)
 
 
 def _interval(row: Mapping[Any, float]) -> str:
@@ -182,13 +199,13 @@ def _levels(truth: Target, model: ConnectomeGNN) -> NDArray[np.float64]:
     return np.eye(len(model.classes_))[place[truth.values.astype(np.intp)]]
 
 
-def _table(values: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
-    """Scores (1 + B,) of each arm, the first of everybody, as a table."""
+def _table(drawn: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
+    """Scores (1 + G, 1 + B) of each arm as a table: learned from all, then without each group; of everybody, then of resamples."""
     rows: dict[str, dict[str, float]] = {}
-    for arm, scores in values.items():
+    for arm, scores in drawn.items():
         rows[arm] = {}
-        for name, each in (("score", scores), ("difference", scores - values["scratch"])):
-            low, high = np.nanquantile(each[1:], [0.025, 0.975])
+        for name, each in (("score", scores), ("difference", scores - drawn["scratch"])):
+            low, high = np.nanquantile(each[:, 1:], [0.025, 0.975])
             prefix = "" if name == "score" else "difference_"
-            rows[arm] |= {name: float(each[0]), f"{prefix}low": float(low), f"{prefix}high": float(high)}
+            rows[arm] |= {name: float(each[0, 0]), f"{prefix}low": float(low), f"{prefix}high": float(high)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")

@@ -144,7 +144,7 @@ def node_labels(graph: Graph) -> list[str] | None:
     """Names of the nodes in the file's order, from the first attribute that names all of them differently; None where none does."""
     for attribute in LABELS:
         labels = [data.get(attribute, "") for data in graph.nodes.values()]
-        if all(labels) and len(set(labels)) == len(labels):
+        if labels and all(labels) and len(set(labels)) == len(labels):
             return labels
     return None
 

@@ -47,8 +47,8 @@ def atlas_needed(what: str, n_regions: int | None = None) -> ConnectomeError:
     """The error for matrices without names and an atlas that was not given."""
     lists = of_size(n_regions) if n_regions else ""
     return ConnectomeError(
-        f"give the atlas of {what} (a table with a column 'label'): the number of regions does not say which is which"
-        + (f"; {lists}" if lists else "")
+        f"give the atlas of {what} by atlas (--atlas), a table with a column 'label' or a known atlas's name: the number of regions does "
+        "not say which is which" + (f"; {lists}" if lists else "")
     )
 
 

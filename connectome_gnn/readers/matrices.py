@@ -88,7 +88,12 @@ def _open(request: Request) -> Source:
     other = [path for path in files if suffix_of(path) not in SUFFIXES]
     if other:
         raise ConnectomeError(f"{other[0]} is no plain matrix; expected {', '.join(SUFFIXES)}")
-    atlas = request.atlas or _own_atlas(files[0])
+    try:
+        atlas = request.atlas or _own_atlas(files[0])
+    except ConnectomeError as error:
+        if not place.is_folder:
+            raise
+        raise ConnectomeError(f"{error}; if it is no person's, name the people's files by pattern (--pattern)") from error
     if atlas is None:
         raise atlas_needed(str(place.root), _n_regions(files[0]))
     if place.root.is_file() or (len(files) == 1 and place.chosen is not None and place.chosen[0][0] is None):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from sqlite3 import DatabaseError
 from typing import TYPE_CHECKING
 
-from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.readers.source import Claim, Format, RawConnectome, Request, Source
 from connectome_gnn.tables import row_names
 
@@ -28,11 +26,7 @@ class _Row:
     people: tuple[str, ...]
 
     def __call__(self, row: int) -> RawConnectome:
-        where = f"{self.where} row {row} (participant {self.people[row]!r})"
-        try:
-            return RawConnectome(self.graphs.edges(row), where)
-        except (DatabaseError, RuntimeError, TypeError, ValueError) as error:
-            raise ConnectomeError(f"{where} cannot be read ({error}); it is damaged: write it again") from error
+        return RawConnectome(self.graphs.edges(row), f"{self.where} row {row} (participant {self.people[row]!r})")
 
 
 def _recognise(request: Request) -> Claim | None:
@@ -45,10 +39,7 @@ def _open(request: Request) -> Source:
     from connectome_gnn.graph_dataset import GraphDataset  # torch, only where it is used
 
     root: Path = request.place.root
-    try:
-        graphs = GraphDataset(root)
-    except DatabaseError as error:
-        raise ConnectomeError(f"{root / DATABASE} cannot be read ({error}); it is damaged: write it again") from error
+    graphs = GraphDataset(root)
     people = tuple(row_names(graphs.table))
     read = _Row(graphs, str(root / DATABASE), people)
     hint = "every row of participants.tsv is a graph; write the dataset again"
