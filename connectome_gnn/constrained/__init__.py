@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from connectome_gnn.constrained.cost import WiringRegulariser, communicability, ramp, wiring_cost
 from connectome_gnn.constrained.evaluation import ConstraintEvaluation, evaluate_constraints
-from connectome_gnn.constrained.learning import LearningConfig
 from connectome_gnn.constrained.lesions import lesion
 from connectome_gnn.constrained.linear import ConnectomeLinear, dale_signs
 from connectome_gnn.constrained.network import ConnectomeConstrainedNetwork, LayerConfig
@@ -24,6 +23,7 @@ from connectome_gnn.constrained.pruning import Pruning, prune_by_wiring_cost
 from connectome_gnn.constrained.recurrent import ConnectomeRecurrent, spectral_radius
 from connectome_gnn.constrained.store import load_constrained, save_constrained
 from connectome_gnn.constrained.wiring import Wiring, functional, local_to_long_range, modular, read_prior, spatial, structural
+from connectome_gnn.prediction.learning import LearningConfig
 
 __all__ = [
     "ConnectomeConstrainedNetwork",

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.constrained.connectivity import blocks
-from connectome_gnn.constrained.learning import LearningConfig
 from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise, dale_signs
 from connectome_gnn.constrained.wiring import Wiring, structural
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
+from connectome_gnn.prediction.learning import LearningConfig
 
 if TYPE_CHECKING:
     from connectome_gnn.constrained.cost import WiringRegulariser

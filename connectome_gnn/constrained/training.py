@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from connectome_gnn.constrained.cost import WiringRegulariser
 from connectome_gnn.constrained.effective import stored
-from connectome_gnn.constrained.learning import LearningConfig
 from connectome_gnn.constrained.targets import are_classes, read_values
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.generation.training import TrainingConfig, take_steps
 from connectome_gnn.prediction.interface import Target
+from connectome_gnn.prediction.learning import LearningConfig
 from connectome_gnn.prediction.node_features import PeopleInputs
 from connectome_gnn.prediction.training import Heads, PredictionCourse, validation_rows
 from connectome_gnn.progress import progress

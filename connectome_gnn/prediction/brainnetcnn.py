@@ -17,6 +17,7 @@ from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.prediction.edge_predictor import EdgePredictor
 from connectome_gnn.prediction.edge_rows import EdgeRows
 from connectome_gnn.prediction.interface import Target
+from connectome_gnn.prediction.learning import LearningConfig
 from connectome_gnn.prediction.node_features import PeopleInputs
 from connectome_gnn.prediction.training import Heads, train_network, validation_rows
 from connectome_gnn.slices import slices
@@ -29,36 +30,33 @@ SLOPE = 0.33
 
 
 @dataclass(frozen=True)
-class BrainNetCNNConfig:
+class BrainNetCNNConfig(LearningConfig):
     """What the network is, and how long and how fast it learns; far smaller than the paper's, for cohorts of hundreds on a CPU.
 
     Parameters
     ----------
     edge_filters, node_filters, graph_filters : outputs of the edge-to-edge, edge-to-node and node-to-graph layers.
     dropout : share of states left out in training.
-    epochs, patience : passes over the people at most, and looks at the validation people without improvement after which it ends.
-    batch_size, learning_rate, weight_decay, validation, max_steps : of AdamW; the validation people's share of the training people.
+    epochs, patience, batch_size, learning_rate, weight_decay, validation, max_steps : as of
+        :class:`~connectome_gnn.prediction.learning.LearningConfig`.
     """
 
+    SUBJECT: ClassVar[str] = "BrainNetCNN"
+
+    epochs: int = 40
+    patience: int = 10
     edge_filters: int = 4
     node_filters: int = 16
     graph_filters: int = 32
     dropout: float = 0.5
-    epochs: int = 40
-    patience: int = 10
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
-    validation: float = 0.15
-    max_steps: int = 20_000
 
     def __post_init__(self) -> None:
-        for name in ("edge_filters", "node_filters", "graph_filters", "epochs", "patience", "batch_size", "max_steps"):
+        super().__post_init__()
+        for name in ("edge_filters", "node_filters", "graph_filters"):
             if int(getattr(self, name)) < 1:
                 raise ConnectomeError(f"BrainNetCNN: expected {name} to be at least 1, got {getattr(self, name)}")
-        for name in ("dropout", "validation"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConnectomeError(f"BrainNetCNN: expected {name} to be at least 0 and below 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ConnectomeError(f"BrainNetCNN: expected dropout to be at least 0 and below 1, got {self.dropout}")
 
 
 class EdgeToEdge(nn.Module):

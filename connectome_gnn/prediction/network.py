@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch_geometric.data import Batch
 
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.prediction.layers import MessageBlock
+from connectome_gnn.prediction.learning import LearningConfig
 from connectome_gnn.prediction.node_features import PeopleInputs, pair_places
 from connectome_gnn.prediction.pooling import POOLINGS
 
@@ -23,7 +25,7 @@ LEAST_DEVIATION = 1e-6
 
 
 @dataclass(frozen=True)
-class GraphNetworkConfig:
+class GraphNetworkConfig(LearningConfig):
     """What a graph network is, and how long and how fast it learns.
 
     Parameters
@@ -40,8 +42,8 @@ class GraphNetworkConfig:
         standard deviations and divided by the root of R), ``"symmetric"`` (divided by the roots of both regions' summed absolute
         weights) or ``"none"``.
     compute : ``"dense"`` (batches of matrices), ``"sparse"`` (PyG's layers over edges) or ``"auto"``; both give the same to rounding.
-    epochs, patience : passes over the people at most, and looks at the validation people without improvement after which it ends.
-    batch_size, learning_rate, weight_decay, validation, max_steps : of AdamW; the validation people's share of the training people.
+    epochs, patience, batch_size, learning_rate, weight_decay, validation, max_steps : as of
+        :class:`~connectome_gnn.prediction.learning.LearningConfig`.
 
     Raises
     ------
@@ -49,6 +51,10 @@ class GraphNetworkConfig:
         If a name is unknown or a number out of range.
     """
 
+    SUBJECT: ClassVar[str] = "graph network"
+
+    epochs: int = 40
+    patience: int = 15
     layer: str = "gcn"
     node_features: tuple[str, ...] = ("profile", "identity", "coordinates")
     pooling: str = "regions"
@@ -59,22 +65,16 @@ class GraphNetworkConfig:
     density: float = 0.3
     normalisation: str = "standard"
     compute: str = "auto"
-    epochs: int = 40
-    patience: int = 15
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
-    validation: float = 0.15
-    max_steps: int = 20_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, known in (("pooling", tuple(POOLINGS)), ("normalisation", NORMALISATIONS), ("compute", COMPUTE)):
             if getattr(self, name) not in known:
                 raise ConnectomeError(f"graph network: expected {name} to be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name, least in (("hidden", 1), ("depth", 0), ("epochs", 1), ("patience", 1), ("batch_size", 1), ("max_steps", 1)):
+        for name, least in (("hidden", 1), ("depth", 0)):
             if int(getattr(self, name)) < least:
                 raise ConnectomeError(f"graph network: expected {name} to be at least {least}, got {getattr(self, name)}")
-        for name in ("dropout", "edge_dropout", "validation"):
+        for name in ("dropout", "edge_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConnectomeError(f"graph network: expected {name} to be at least 0 and below 1, got {getattr(self, name)}")
         if not 0 < self.density <= 1:

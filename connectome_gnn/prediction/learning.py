@@ -1,9 +1,10 @@
-"""How long and how fast a network wired by connectomes learns."""
+"""How long and how fast a network learns."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from connectome_gnn.errors import ConnectomeError
 
@@ -27,6 +28,9 @@ class LearningConfig:
         If a number is out of range.
     """
 
+    SUBJECT: ClassVar[str] = "learning"
+    """What sentences about wrong numbers begin with."""
+
     epochs: int = 100
     patience: int = 20
     batch_size: int = 32
@@ -38,10 +42,11 @@ class LearningConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_size", "max_steps"):
             if int(getattr(self, name)) < 1:
-                raise ConnectomeError(f"learning: expected {name} to be at least 1, got {getattr(self, name)}")
+                raise ConnectomeError(f"{self.SUBJECT}: expected {name} to be at least 1, got {getattr(self, name)}")
         if not 0 < self.validation < 1:
-            raise ConnectomeError(f"learning: expected validation to be a share above 0 and below 1, got {self.validation}")
+            raise ConnectomeError(f"{self.SUBJECT}: expected validation to be a share above 0 and below 1, got {self.validation}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0 and self.weight_decay >= 0):
             raise ConnectomeError(
-                f"learning: expected learning_rate above 0 and weight_decay 0 or more, got {self.learning_rate} and {self.weight_decay}"
+                f"{self.SUBJECT}: expected learning_rate above 0 and weight_decay 0 or more, "
+                f"got {self.learning_rate} and {self.weight_decay}"
             )
