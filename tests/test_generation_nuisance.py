@@ -37,7 +37,7 @@ def averaging() -> ConnectomeGenerator:
     """As a fit with nuisance_reference="average" gives it."""
     model = copy(fitted())
     model.nuisance_reference = "average"
-    return model._with_nuisances(people().phenotypes)
+    return model._learn_nuisances(people().phenotypes)
 
 
 def test_generation_needs_no_nuisances_and_ignores_them() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sites import make_sites, modelled
-from test_cli import run
+from test_cli import refused, run
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
@@ -103,6 +103,14 @@ def test_fit_scores_people_at_their_own_site_and_generates_as_at_one(tmp_path: P
     assert (answer["holdout"]["n_train"], answer["holdout"]["n_test"]) == (45, 15)
     assert {"generator", "ridge"} <= {row["model"] for row in answer["holdout"]["ranking"]}
     assert answer["holdout"]["scores"]["r2_beyond_mean"]["value"] > 0  # the sites differ
-    assert "set to: site a, motion 0." in (tmp_path / "model" / "card.md").read_text(encoding="utf-8")
+    card = (tmp_path / "model" / "card.md").read_text(encoding="utf-8")
+    assert "set to: site a, motion 0." in card and "held out are at everybody's own values" in card
     run("generate", tmp_path / "model", tmp_path / "asked.tsv", "--out", tmp_path / "people", "--samples", 2)
     assert Cohort.load(tmp_path / "people").phenotypes["site"].tolist() == ["a", "a"]
+
+
+def test_a_nuisance_that_nobody_has_is_refused_before_anything_is_ranked(tmp_path: Path) -> None:
+    people().save(tmp_path / "cohort")
+    said = refused("fit", tmp_path / "cohort", "--out", tmp_path / "model", "--nuisance", "sight", "--holdout", 0.25)
+    assert "no phenotype 'sight'" in said
+    assert not (tmp_path / "model").exists()

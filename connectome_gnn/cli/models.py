@@ -82,7 +82,11 @@ def fit(
 
     from connectome_gnn.generation.comparison import GENERATOR, default_models
     from connectome_gnn.generation.generator import ConnectomeGenerator
+    from connectome_gnn.generation.nuisance import check_present
     from connectome_gnn.generation.privacy import DifferentialPrivacy
+
+    named = [name.strip() for name in nuisance.split(",") if name.strip()]
+    check_present(named, people)
 
     answer: dict[str, Any] = {"model": out, "cohort": people.name, "n_people": len(people), "seed": seed}
     held_out = None
@@ -90,7 +94,6 @@ def fit(
         models = default_models(seed, rivals) if compare else {GENERATOR: ConnectomeGenerator(seed=seed)}
         answer["holdout"], held_out = _held_out(people, models, holdout or HOLDOUT, seed, rivals if compare else "all", json)
     privacy = None if epsilon is None else DifferentialPrivacy(epsilon, delta)
-    named = [name.strip() for name in nuisance.split(",") if name.strip()]
     model = ConnectomeGenerator(seed=seed, privacy=privacy, nuisance=named).fit(people, checkpoint=checkpoint)
     model.held_out = held_out
     model.save(out, force=force)

@@ -104,7 +104,8 @@ def _phenotypes(card: Mapping[str, Any]) -> Iterator[str]:
         yield f"and {more} more, which stand in `config.json` under `card`."
     if "nuisance" in card:
         yield ""
-        yield _nuisance(card["nuisance"])
+        at = " Scores of people held out are at everybody's own values of them." if card.get("held_out") else ""
+        yield _nuisance(card["nuisance"]) + at
 
 
 def _nuisance(nuisance: Mapping[str, Any]) -> str:

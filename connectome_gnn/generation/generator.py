@@ -19,7 +19,7 @@ from connectome_gnn.generation.closed_form import TOGETHER, standard_error
 from connectome_gnn.generation.model import BATCH, ConnectomeModel
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask
 from connectome_gnn.generation.network_fit import NETWORK_LABEL, fit_network, network_task
-from connectome_gnn.generation.nuisance import Nuisances, check_nuisance
+from connectome_gnn.generation.nuisance import Nuisances, check_nuisance, check_present
 from connectome_gnn.generation.people_sampler import learn_sampler
 from connectome_gnn.generation.privacy import DifferentialPrivacy
 from connectome_gnn.generation.private_fit import check_private, fit_private
@@ -153,20 +153,18 @@ class ConnectomeGenerator(ConnectomeModel):
             For phenotypes that are constant, mostly missing, or free text; not with ``privacy``, which keeps it to itself.
         """
         self.held_out = self.nuisances = None
-        absent = [name for name in self.nuisance if name not in cohort.phenotypes]
-        if absent:
-            raise ConnectomeError(f"cohort {cohort.name!r} has no phenotype {absent[0]!r}, which was named as a nuisance; leave it out")
+        check_present(self.nuisance, cohort)
         if self.privacy is None:
             super().fit(cohort, distribution=distribution, checkpoint=checkpoint)
-            return self._with_nuisances(cohort.phenotypes)
+            return self._learn_nuisances(cohort.phenotypes)
         if checkpoint is not None:
             raise ConnectomeError("a fit under differential privacy stores nothing on its way; leave checkpoint out")
         with progress(f"Fitting {self.label} privately") as advance:
             fit_private(self, cohort, self.privacy, advance)
         self._fitted, self._knows_people = True, distribution
-        return self._with_nuisances(None)
+        return self._learn_nuisances(None)
 
-    def _with_nuisances(self, people: pd.DataFrame | None) -> Self:
+    def _learn_nuisances(self, people: pd.DataFrame | None) -> Self:
         """This model, with what generation sets nuisances to, from a table of people or the schema alone."""
         if self.nuisance:
             self._fitted = False
@@ -192,6 +190,8 @@ class ConnectomeGenerator(ConnectomeModel):
 
         What this model's network says is in its expectations already. The new model's network learns what those leave, in components of
         the small cohort's own, and so starts anew: from this one's weights it would begin by saying a second time what is there.
+
+        Nuisances that both know stay nuisances; what generation sets them to comes from the small cohort, not from this model.
 
         The people must not be those that this model was fitted to: then what is said of people left out would be too good.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,10 @@ from connectome_gnn.columns import level_text, listed
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.phenotypes import Phenotype, PhenotypeSchema
 
-__all__ = ["Nuisance", "Nuisances", "check_nuisance"]
+if TYPE_CHECKING:
+    from connectome_gnn.cohort import Cohort
+
+__all__ = ["Nuisance", "Nuisances", "check_nuisance", "check_present"]
 
 Nuisance = str | Mapping[str, Any] | None
 """What is asked of nuisances in generation: ``"reference"``, ``"average"``, ``"own"``, or values by name."""
@@ -48,6 +51,13 @@ def check_nuisance(names: Sequence[str] | str, reference: Mapping[str, Any] | st
     if private and reference == "average":
         raise ConnectomeError("a differentially private model does not know which nuisances go together, so it cannot average over them")
     return found
+
+
+def check_present(names: Sequence[str], cohort: Cohort) -> None:
+    """Raise unless a cohort has all of these phenotypes."""
+    absent = [name for name in names if name not in cohort.phenotypes]
+    if absent:
+        raise ConnectomeError(f"cohort {cohort.name!r} has no phenotype {absent[0]!r}, which was named as a nuisance; leave it out")
 
 
 @dataclass(frozen=True, eq=False)
