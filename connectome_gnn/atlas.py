@@ -218,7 +218,7 @@ class Atlas:
             from connectome_gnn.atlases import load_named
 
             return load_named(atlas)
-        table = read_table(path, "a tab-separated atlas table with a column 'label', or the name of an atlas such as 'schaefer200'")
+        table = read_table(path, "an atlas table with a column 'label', or the name of an atlas such as 'schaefer200'")
         return cls.from_frame(table, path.stem if name is None else name, str(path))
 
     def save(self, path: str | Path) -> None:

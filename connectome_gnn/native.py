@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from connectome_gnn.columns import described_as, described_levels, level_text, numeric_column, parsed
-from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.slices import slices
 from connectome_gnn.tables import ABSENT, people_table, read_table
 
 __all__ = [
+    "ID_NAMES",
     "NATIVE_FILES",
     "check_file",
     "check_target",
@@ -35,6 +37,8 @@ __all__ = [
 ]
 
 NATIVE_FILES = ("connectomes.npy", "participants.tsv", "participants.json", "atlas.tsv", "cohort.json")
+ID_NAMES = ("participant", "subject_id", "subject", "sub_id", "sub", "id")
+"""Names of the column that says who a row is, in tables that others made, in small letters."""
 MISSING = ABSENT | {"N/A", "NA", "NaN", "nan"}
 """Cells that are missing, unless a column's Levels list them as a code (n/a always is)."""
 
@@ -105,12 +109,12 @@ def _plain(value: object) -> Any:
 
 
 def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read a BIDS participants table.
+    """Read a participants table, as BIDS has it or as a spreadsheet saves it.
 
     Parameters
     ----------
-    path : ``participants.tsv``, with a column participant_id and n/a for missing values; ``participants.json`` beside it
-        is read where it exists.
+    path : ``participants.tsv`` (or separated by commas or semicolons), with a column participant_id and n/a for missing values;
+        ``participants.json`` beside it is read where it exists.
     described : descriptions that take precedence over the file beside the table.
 
     Returns
@@ -122,16 +126,21 @@ def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any
     ------
     FileNotFoundError, ConnectomeError
         If the table is missing, empty, malformed, has no or repeated ids, or text in a numeric column.
+
+    Warns
+    -----
+    ConnectomeWarning
+        Where a column of another name (:data:`ID_NAMES`) is taken for participant_id.
     """
     path = Path(path)
-    cells = read_table(path, "a tab-separated file with a column participant_id and one row a person")
+    cells = read_table(path, "a table with a column participant_id and one row a person")
     if "participant_id" not in cells:
-        if len(cells.columns) == 1 and (mark := next((mark for mark in ",;" if mark in cells.columns[0]), None)):
-            raise ConnectomeError(
-                f"{path} is separated by {mark!r}; save it with tabs, and with a column 'participant_id' that names the person"
-            )
-        shown = ", ".join(map(repr, cells.columns[:5]))
-        raise ConnectomeError(f"{path} has no column 'participant_id' (it has {shown}); rename the one that names the person")
+        alike = [name for name in cells.columns if name.lower() in ID_NAMES]
+        if len(alike) != 1:
+            shown = ", ".join(map(repr, cells.columns[:5]))
+            raise ConnectomeError(f"{path} has no column 'participant_id' (it has {shown}); rename the one that names the person")
+        warnings.warn(f"{path}: the column {alike[0]!r} is taken for participant_id", ConnectomeWarning, stacklevel=2)
+        cells = cells.rename(columns={alike[0]: "participant_id"})
     if len(cells) == 0:
         raise ConnectomeError(f"{path} has a header but no people; expected one row a person")
     beside = path.with_suffix(".json")

@@ -1,8 +1,9 @@
-"""Tab-separated tables, cell by cell, and whose row is whose."""
+"""Tables of text, cell by cell, and whose row is whose."""
 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,20 @@ from numpy.typing import NDArray
 from connectome_gnn.columns import level_text
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["ABSENT", "people_table", "read_table", "row_names"]
+__all__ = ["ABSENT", "DECIMAL_COMMA", "people_table", "read_table", "row_names"]
 
 ABSENT = frozenset({"", "n/a"})
 """Cells that are missing in every column of a BIDS table."""
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
-    """Read a tab-separated UTF-8 table as it stands: every cell text without the blanks around it, nothing taken for missing.
+    """Read a UTF-8 table as it stands: every cell text without the blanks around it, nothing taken for missing.
 
     Parameters
     ----------
-    path : the file; a byte order mark, any line ends and quoted cells are understood.
+    path : the file, separated by tabs, or where its header has none by semicolons (and then perhaps with decimal commas) or commas; a
+        byte order mark, any line ends and quoted cells are understood.
     expected : what the file should be, for the errors.
 
     Raises
@@ -35,7 +38,10 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
         raise FileNotFoundError(f"no table at {path}; expected {expected}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter="\t", strict=True)
+            header = file.readline()
+            file.seek(0)
+            mark = next((mark for mark in "\t;," if mark in header), "\t")
+            reader = csv.reader(file, delimiter=mark, strict=True)
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
     except UnicodeDecodeError as error:
         raise ConnectomeError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
@@ -43,6 +49,8 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
         raise ConnectomeError(f"{path} line {reader.line_num} cannot be read ({error}); look for an open quotation mark") from error
     if not lines:
         raise ConnectomeError(f"{path} is empty; expected {expected}")
+    if mark == ";":
+        lines = [(line, [cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell for cell in row]) for line, row in lines]
     (_, names), rows = lines[0], lines[1:]
     for place, name in enumerate(names):
         if not name:

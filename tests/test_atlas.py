@@ -120,10 +120,10 @@ def test_missing_values_of_pandas_are_unknown():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty; expected a tab-separated atlas table"),
+        ("", "is empty; expected an atlas table"),
         ("\n\n", "is empty"),
         ("name\tx\na\t1\nb\t2\n", "needs a column 'label', it has 'name', 'x'"),
-        ("label,x\na,1\n", "needs a column 'label', it has 'label,x'"),
+        ("name,x\na,1\n", "needs a column 'label', it has 'name', 'x'"),
         ("label\n", "at least 2 regions, got 0"),
         ("label\themisphere\na\tL\na\tR\n", "'a' occurs more than once"),
         ("label\themisphere\na\tL\nn/a\tR\n", "region 2 of the atlas has none"),

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import DESCRIBED, make_phenotypes
 
-from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.native import (
     check_target,
     new_folder,
@@ -230,14 +230,28 @@ def test_tables_as_others_write_them(tmp_path):
     assert read(tmp_path, "participant_id\tid\nx\t123456789012345678901234567890\n")["id"].tolist() == [123456789012345678901234567890.0]
 
 
+def test_tables_of_spreadsheets(tmp_path):
+    """Separated by commas or semicolons, with decimal commas behind those, and another name for who a row is."""
+    table = read(tmp_path, 'participant_id,age,note\r\nx,61.5,"a, b"\r\ny,,\r\n')
+    assert table["age"].tolist()[0] == 61.5 and table["age"].isna().tolist() == [False, True]
+    assert table["note"].tolist()[0] == "a, b"
+    for name in ("Subject_ID", "id"):
+        with pytest.warns(ConnectomeWarning, match=f"column '{name}' is taken for participant_id"):
+            european = read(tmp_path, f"{name};age;room\nx;61,5;1,2,3\ny;-7;b\n")
+        assert (european.index.name, european.index.tolist()) == ("participant_id", ["x", "y"])
+        assert european["age"].tolist() == [61.5, -7]
+        assert european["room"].tolist() == ["1,2,3", "b"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty; expected a tab-separated file with a column participant_id and one row a person"),
+        ("", "is empty; expected a table with a column participant_id and one row a person"),
         ("\n", "is empty"),
         ("participant_id\tage\n", "has a header but no people"),
-        ("id\tage\nx\t1\n", "has no column 'participant_id' .it has 'id', 'age'."),
-        ("participant_id,age\nx,1\n", "is separated by ','; save it with tabs, and with a column 'participant_id'"),
+        ("name\tage\nx\t1\n", "has no column 'participant_id' .it has 'name', 'age'."),
+        ("subject\tid\nx\t1\n", "has no column 'participant_id' .it has 'subject', 'id'."),
+        ("participant_id,age\nx,1,2\n", "line 2 has 3 cells, the header 2"),
         ("participant_id\tage\nx\t1\ny\t2\nx\t3\n", "participant_id must be unique, 'x' occurs more than once"),
         ("participant_id\tage\nx\t1\nn/a\t2\n", "row 2 below the header has none"),
         ("participant_id\tage\nx\t1\n\t2\n", "row 2 below the header has none"),
@@ -263,7 +277,7 @@ def test_a_wrong_table_is_named(tmp_path, text, message):
 
 
 def test_other_wrong_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no table at .*participants\.tsv; expected a tab-separated file"):
+    with pytest.raises(FileNotFoundError, match=r"no table at .*participants\.tsv; expected a table"):
         read_participants(tmp_path / "participants.tsv")
     with pytest.raises(ConnectomeError, match="is not UTF-8 text"):
         read(tmp_path, "participant_id\nä\n", encoding="latin-1")

@@ -64,7 +64,7 @@ def read_regions(path: Path) -> Atlas:
         line for line in decode(read_bytes(path, MOST_BYTES), str(path)).splitlines() if line.strip() and not line.lstrip().startswith("#")
     ]
     if not lines:
-        raise ConnectomeError(f"{path} is empty; expected a tab-separated atlas table with a column 'label'")
+        raise ConnectomeError(f"{path} is empty; expected an atlas table with a column 'label'")
     if any(mark in lines[0] for mark in "\t,;"):
         rows = [[cell.strip() for cell in row] for row in split_lines(lines, str(path))]
         if not rows[0][0].isdecimal():

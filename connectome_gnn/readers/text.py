@@ -15,12 +15,12 @@ from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.readers.archives import MOST_BYTES, read_bytes
 from connectome_gnn.readers.labels import check_labels, counted
 from connectome_gnn.readers.source import RawConnectome
+from connectome_gnn.tables import DECIMAL_COMMA
 
 __all__ = ["decode", "is_number", "parse_matrix", "read_text_matrix", "split_lines", "text_connectome", "to_numbers"]
 
 BYTES_A_CELL = 64
 """A file larger than this many bytes a cell (and a megabyte) is no matrix of this atlas, and is not read into memory."""
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[,.]\d{3})+(?:[,.]\d+)?")
 
 
