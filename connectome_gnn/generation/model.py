@@ -229,7 +229,8 @@ class ConnectomeModel(ABC):
 
         # A generator for each batch: threads change nothing.
         generators = np.random.default_rng(seed).spawn(len(batches))
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, len(batches), MOST_THREADS)) as pool:
+        n_threads = min(os.cpu_count() or 1, len(batches), MOST_THREADS)
+        with one_thread(len(batches) > 1), ThreadPoolExecutor(n_threads) as pool:  # linear algebra's own would take turns with these
             list(pool.map(fill, batches, generators))
         table = table.iloc[repeated]
         table.insert(0, "sample", np.tile(np.arange(n), len(repeated) // n))
