@@ -245,7 +245,7 @@ def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def summary(record: dict[str, Any]) -> str:
     """The tables in Markdown."""
     lines = [
-        "| people | regions | fit, s | memory, MB | of which the fit's | file, MB | readings of the file | samples a second |",
+        "| people | regions | fit, s | memory, MB | of which the fit's | file, MB | readings of the file | samples a second, first draw |",
         "|---" * 8 + "|",
         *(
             f"| {row['people']:,} | {row['regions']} | {row['seconds']:.0f} | {row['megabytes']:,.0f} "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import infer_dtype
 
 from connectome_gnn.columns import (
     KINDS,
@@ -100,18 +101,21 @@ class Phenotype:
             return numeric_column(column, self.units)
         position = {code: number for number, code in enumerate(self.codes)}
         present = ~column.isna().to_numpy()
-        text = [level_text(value) for value in column[present]]
+        known = column[present]
+        # True and 1 are the same to a hash table; text and numbers are gone through value by value where both may occur.
+        which, values = pd.factorize(known) if not infer_dtype(known).startswith("mixed") else (np.arange(len(known)), known)
+        text = [level_text(value) for value in values]
         if position.keys() <= {"0", "1"}:  # True and False for a phenotype coded 0 and 1
             text = [{"False": "0", "True": "1"}.get(code, code) for code in text]
-        unknown = next((row for row, code in enumerate(text) if code not in position), None)
-        if unknown is not None:
-            who = column.index[present][unknown]
+        there = np.array([position.get(code, np.nan) for code in text])[which] if len(text) else np.empty(0)
+        if np.isnan(there).any():
+            row = int(np.isnan(there).argmax())
             raise ConnectomeError(
-                f"column {self.name!r}: unknown level {text[unknown]!r} (participant {who!r}); "
+                f"column {self.name!r}: unknown level {text[which[row]]!r} (participant {known.index[row]!r}); "
                 f"the levels are {listed(self.codes, 20)}, or n/a"
             )
         positions = np.full(len(column), np.nan)
-        positions[present] = [position[code] for code in text]
+        positions[present] = there
         return positions
 
     def raw(self, column: pd.Series) -> NDArray[np.float64]:

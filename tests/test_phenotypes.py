@@ -298,6 +298,12 @@ def test_codes_in_any_type(column):
     assert encoded.values[0, 0] < 0 < encoded.values[1, 0]
 
 
+def test_true_is_no_level_1_where_both_are_levels():
+    schema = PhenotypeSchema.fit(people(kind=["1", "True", "x", "x"]), {"kind": {"Levels": {"1": "", "True": "", "x": ""}}})
+    column = pd.Series([1, True, 1.0, "1", "True", "x"], dtype=object, index=list("abcdef"))
+    assert schema.phenotypes[0].positions(column).tolist() == [0, 1, 0, 0, 1, 2]
+
+
 def test_the_text_of_levels():
     for value in (0, 0.0, np.int8(0), np.float32(0), "0", "0.0", " 0.00 "):
         assert level_text(value) == "0"
