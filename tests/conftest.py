@@ -19,6 +19,15 @@ settings.register_profile("project", deadline=None, derandomize=True, max_exampl
 settings.load_profile("project")
 
 
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Small networks learn faster in one thread."""
+    from connectome_gnn.generation.threads import one_thread
+
+    with one_thread():
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
     """Refuse every connection to another machine."""

@@ -14,14 +14,7 @@ from connectome_gnn.prediction.explaining import explain
 from connectome_gnn.prediction.graph_network import ConnectomeGNN
 
 PLANTED = 3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")

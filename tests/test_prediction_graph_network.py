@@ -25,14 +25,7 @@ from connectome_gnn.prediction.interface import Predictor, read_target, read_tar
 from connectome_gnn.prediction.linear_path import Gate, LinearPath, as_read, best_view, columns_of, views_of
 
 SMALL = {"epochs": 4, "hidden": 8, "depth": 1, "batch_size": 16}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 import connectome_gnn as cg
@@ -25,14 +24,11 @@ WORLD = {"n_regions": 12, "n_phenotypes": 4, "explained": 0.15, "missing": 0.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def few_epochs(one_torch_thread):
     patch = pytest.MonkeyPatch()
     patch.setattr(fine_tuning, "EPOCHS", 4)
     yield
     patch.undo()
-    torch.set_num_threads(before)
 
 
 def people(n: int, seed: int, people_seed: int | None = None, like: Cohort | None = None) -> Cohort:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -180,29 +181,27 @@ def classify(
     return _predicted(cohort, target, "classification", model, options)
 
 
+@dataclass
 class _Options:
     """How people are dealt, adjusted and resampled; see :func:`predict`."""
 
-    def __init__(
-        self,
-        folds: int,
-        repeats: int,
-        by: str,
-        groups: str | None,
-        confounds: Sequence[str] | str,
-        harmonise: Adjusts | None,
-        n_bootstrap: int,
-        n_permutations: int,
-        permute_within: str | None,
-        seed: int,
-    ) -> None:
-        for what, number in (("n_bootstrap", n_bootstrap), ("n_permutations", n_permutations), ("seed", seed)):
-            if number < 0:
-                raise ConnectomeError(f"expected {what} to be 0 or more, got {number}")
-        self.folds, self.repeats, self.by, self.groups, self.seed = folds, repeats, by, groups, seed
-        self.confounds = (confounds,) if isinstance(confounds, str) else tuple(confounds)
-        self.harmonise, self.n_bootstrap, self.n_permutations = harmonise, n_bootstrap, n_permutations
-        self.permute_within = permute_within or (None if by == PERSON else by)
+    folds: int
+    repeats: int
+    by: str
+    groups: str | None
+    confounds: Sequence[str] | str
+    harmonise: Adjusts | None
+    n_bootstrap: int
+    n_permutations: int
+    permute_within: str | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        for what in ("n_bootstrap", "n_permutations", "seed"):
+            if getattr(self, what) < 0:
+                raise ConnectomeError(f"expected {what} to be 0 or more, got {getattr(self, what)}")
+        self.confounds = (self.confounds,) if isinstance(self.confounds, str) else tuple(self.confounds)
+        self.permute_within = self.permute_within or (None if self.by == PERSON else self.by)
 
     def splits(self, cohort: Cohort, target: Target) -> list[Split]:
         """Who is predicted by whom."""
@@ -248,16 +247,10 @@ class _Options:
     def record(self) -> dict[str, Any]:
         """For the result, plain values."""
         return {
+            **vars(self),
             "folds": self.folds if self.by == PERSON else None,
-            "repeats": self.repeats,
-            "by": self.by,
-            "groups": self.groups,
             "confounds": list(self.confounds),
             "harmonise": None if self.harmonise is None else type(self.harmonise).__name__,
-            "n_bootstrap": self.n_bootstrap,
-            "n_permutations": self.n_permutations,
-            "permute_within": self.permute_within,
-            "seed": self.seed,
         }
 
 
