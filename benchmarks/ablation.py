@@ -38,6 +38,8 @@ SIMULATED: dict[str, dict[str, Any]] = {
 }
 REGIONS, PHENOTYPES, SEEDS = 64, 40, (0, 1)
 REAL = ("lemon", "ucl_parkinson", "corr_kki")
+BESIDE = {"network alone": "network alone, without messages"}
+"""What the decoder's edges are worth by themselves."""
 
 
 class _Shuffled(ConnectomeGenerator):
@@ -150,7 +152,7 @@ def main() -> None:
             parts.append({**rows, "people": np.array([f"{seed} {person}" for person in rows["people"]])})
             for variant, model in fitted.items():
                 gates.setdefault(variant, []).append(float(model.gate.mean()) if len(model.gate) else 0.0)
-        record[name] = harness.pooled(parts)
+        record[name] = harness.pooled(parts, beside=BESIDE)
         for variant, opened in gates.items():
             record[name][variant]["network_gate"] = float(np.mean(opened))
         print(f"\n{summary({name: record[name]})}", flush=True)
@@ -160,8 +162,16 @@ def main() -> None:
 
 def summary(record: Mapping[str, Any]) -> str:
     """The tables in Markdown, a cohort after the other."""
-    names = [name for name in record if name != "machine"]
-    return "\n\n".join(f"{name}\n\n{harness.markdown(record[name], ceiling=name in SIMULATED)}" for name in names)
+    parts = []
+    for name, rows in record.items():
+        if name == "machine":
+            continue
+        parts.append(f"{name}\n\n{harness.markdown(rows, ceiling=name in SIMULATED)}")
+        for model in BESIDE:
+            if found := rows[model].get("beside"):
+                low, high = found["difference_low"], found["difference_high"]
+                parts.append(f"{model}, minus {found['model']}: {found['difference']:+.4f} ({low:+.4f} to {high:+.4f})")
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,13 @@ def errors_of_truth(test: Cohort, reference: Reference) -> np.ndarray:
     return np.full(len(test), np.nan) if truth is None else Comparison.of(truth, test, reference, n_bootstrap=0).sums.error
 
 
-def pooled(parts: list[dict[str, Any]], seed: int = 0, n_bootstrap: int = 2000) -> dict[str, dict[str, float]]:
+def pooled(
+    parts: list[dict[str, Any]], seed: int = 0, n_bootstrap: int = 2000, beside: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
     """R2 beyond the mean of every model over several folds and repeats, people resampled once for all of them.
 
     Each person's errors are averaged over the folds and repeats in which they were held out; the bootstrap draws people.
+    ``beside`` names, for some models, another one that their difference from is wanted too.
     """
     people = np.unique(np.concatenate([part["people"] for part in parts]))
     place = [np.searchsorted(people, part["people"]) for part in parts]
@@ -88,6 +91,9 @@ def pooled(parts: list[dict[str, Any]], seed: int = 0, n_bootstrap: int = 2000) 
             "share_of_ceiling": float(r2[name][0] / truth) if truth > 0.001 else None,
             "seconds": float(np.mean([part[name]["seconds"] for part in parts])),
         }
+    for name, other in (beside or {}).items():
+        difference = r2[name] - r2[other]
+        table[name]["beside"] = {"model": other, "difference": float(difference[0]), **interval("difference", difference[1:])}
     return table
 
 

@@ -107,6 +107,7 @@ class _Drawing(ConnectomeGenerator):
             self.mean_components,
             sampler=how,
             multiples=self._multiples(self.people_fitted.phenotypes),
+            whole=self.whole,
             seed=self.seed,
         )
 

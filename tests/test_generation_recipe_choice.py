@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fitted import fit_small, plain_table, small_cohort
 
-from connectome_gnn import ConnectomeGenerator
+from connectome_gnn import ConnectomeGenerator, simulate_cohort
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.generation.edge_space import EdgeSpace
@@ -20,6 +20,7 @@ from connectome_gnn.generation.recipe_choice import choose_recipe, recipes
 from connectome_gnn.generation.recombination import COPULA, PeopleSampler
 from connectome_gnn.generation.remainder_noise import RegionNoise, SeriesNoise
 from connectome_gnn.generation.residual import LeftOut
+from connectome_gnn.generation.shared_variance import beyond_components
 
 REGIONS, PEOPLE = 36, 120
 EDGES = REGIONS * (REGIONS - 1) // 2
@@ -76,7 +77,8 @@ def told(choice: pd.DataFrame) -> np.ndarray:
 
 def test_independent_noise_is_left_to_the_copula() -> None:
     model = fitted("own")
-    assert model.people is None
+    assert replace(model.people.recipe, shared=1.0) == COPULA
+    assert model.people.recipe.shared == pytest.approx(1, abs=0.1)
     assert model.recipes["chosen"].tolist() == [True, False, False]
     assert told(model.recipes)[0] < 0.6
     assert told(model.recipes)[1:].min() > 0.9
@@ -137,7 +139,7 @@ def test_same_seed_same_choice_and_bytes() -> None:
 
 def test_too_few_people_for_a_choice_get_the_copula() -> None:
     model = fit_small(small_cohort(60))
-    assert model.people is None
+    assert model.people is None or replace(model.people.recipe, shared=1.0) == COPULA
     assert model.recipes[["components", "topology"]].isna().all(axis=None)
     assert model.recipes["chosen"].tolist() == [True] + [False] * (len(model.recipes) - 1)
 
@@ -161,3 +163,33 @@ def test_factors_and_noise_of_a_copula_are_drawn_as_strong_as_they_are() -> None
     np.testing.assert_allclose(other.std(0), 1, atol=0.03)
     apart = np.abs(other.T @ other / len(other) - expected)
     assert apart.max() > 0.1
+
+
+def test_factors_that_share_more_leave_every_edge_its_variance() -> None:
+    model = fitted("own")
+    residual = model.residual
+    size = residual.deviations()[0]
+    half = replace(COPULA, shared=0.5)
+    drawn = PeopleSampler.of_factors(residual, half, model.space.mean, model.space.std).draw(20_000, np.random.default_rng(0))
+    drawn = drawn.astype(np.float64)
+    expected = 0.5 * (residual.loadings.T @ residual.loadings) / np.outer(size, size)
+    np.fill_diagonal(expected, 1)
+    np.testing.assert_allclose(drawn.T @ drawn / len(drawn), expected, atol=0.05)
+    most = PeopleSampler.of_factors(residual, replace(COPULA, shared=1e6), model.space.mean, model.space.std)
+    told = (most.directions**2).sum(0)
+    assert told.max() <= 0.98 + 1e-5
+    np.testing.assert_allclose(told + most.noise.amplitude**2, 1, atol=1e-5)
+
+
+def test_samples_share_as_much_as_people_do() -> None:
+    cohort = simulate_cohort(150, 40, 8, seed=5, measure="pearson")
+    fresh = simulate_cohort(150, 40, 8, seed=5, people_seed=6, measure="pearson")
+    model = fit_small(cohort)
+    assert model.people.recipe.shared > 1
+    real = beyond_components(fresh.scale.forward(fresh.weights))
+    matched, plain = (
+        beyond_components(cohort.scale.forward(drawn.sample(cohort.phenotypes, seed=1).weights))
+        for drawn in (model, fit_small(cohort, sampler="copula"))
+    )
+    assert abs(matched.mean() - real.mean()) < 0.4 * real.std()
+    assert plain.mean() - real.mean() > real.std()

@@ -147,6 +147,7 @@ def card_of(model: ConnectomeGenerator, versions: Mapping[str, str]) -> dict[str
         "earned": [{"path": str(path), **row} for path, row in earned[["r2", "weight"]].to_dict("index").items()],
         "network_gate": float(model.gate.mean()) if model.members else 0.0,
         "sampler": _sampler(model),
+        "factors_shared": 1.0 if model.people is None else model.people.recipe.shared,
         "holds_training_people": model.holds_training_people,
         "edges_not_modelled": int((~kept).sum()),
         "versions": dict(versions),
@@ -176,6 +177,7 @@ def card_of(model: ConnectomeGenerator, versions: Mapping[str, str]) -> dict[str
 def _sampler(model: ConnectomeGenerator) -> str:
     if model.people is None:
         return "Gaussian copula"
-    if model.people.recipe.factors:
-        return f"Gaussian copula, {model.people.recipe.noise}"
+    recipe = model.people.recipe
+    if recipe.factors:
+        return "Gaussian copula" if recipe.noise == "regions" and recipe.own == 1 else f"Gaussian copula, {recipe.noise}"
     return "recombined people" if model.holds_training_people else "patterns of people"

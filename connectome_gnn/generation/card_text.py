@@ -240,6 +240,8 @@ def _samples(card: Mapping[str, Any]) -> Iterator[str]:
         "patterns of people": "as normal mixtures of patterns found in training people, with each edge's own distribution",
     }[card["sampler"]]
     yield f"People are drawn around the expected connectome {how}."
+    if (shared := card["factors_shared"]) != 1:
+        yield f"Factors have {shared:.2f} times the variance that `log_prob` gives them, so that samples share as much as real people."
     yield ""
     if "privacy" in card:
         yield "The model holds no row of any person, and differential privacy bounds what it can tell of one."

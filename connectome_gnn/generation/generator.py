@@ -58,9 +58,10 @@ class ConnectomeGenerator(ConnectomeModel):
     network : size and training of the message-passing network; None leaves it out.
     n_components : most edge components that are modelled (all of them up to 600 people).
     training : where and how the network is trained (:class:`TrainingConfig`); what is learned does not depend on it.
-    sampler : how people are drawn around the mean. ``"copula"``: from a low-rank Gaussian copula. ``"auto"``: the same, or with noise of
-        edges that go together in regions or come from time series where people so drawn are harder to tell from training people left out;
-        such noise is in samples alone, not in :meth:`log_prob`, :meth:`deviation` and :meth:`interpolate`. ``"recombined"``: three training
+    sampler : how people are drawn around the mean. ``"copula"``: from a low-rank Gaussian copula. ``"auto"``: the same with factors as
+        strong as they look in training people, and with noise of edges that go together in regions or come from time series where people so
+        drawn are harder to tell from training people left out; this is so in samples alone, not in :meth:`log_prob`, :meth:`deviation` and
+        :meth:`interpolate`. ``"recombined"``: three training
         people's residuals recombined, which holds and gives away training people. Or a
         :class:`~connectome_gnn.generation.recombination.Recipe`.
     privacy : a promise of differential privacy (:class:`DifferentialPrivacy`), which everything in the model then keeps; it costs
@@ -319,6 +320,7 @@ class ConnectomeGenerator(ConnectomeModel):
             data.scores - residual,
             sampler=self.sampler,
             multiples=self._multiples(data.cohort.phenotypes),
+            whole=self.whole,
             seed=self.seed,
         )
         self.holds_training_people = self.people is not None and self.people.holds_training_people

@@ -29,6 +29,7 @@ def learn_sampler(
     *,
     sampler: Sampler | Recipe = "auto",
     multiples: Multiples = None,
+    whole: bool = False,
     seed: int = 0,
 ) -> tuple[PeopleSampler | None, pd.DataFrame | None]:
     """Learn how to draw people like the training people around their expectation.
@@ -42,18 +43,19 @@ def learn_sampler(
     mean_components : (N, K) cross-fitted conditional mean of their components.
     sampler : a way to draw people, or a recipe.
     multiples : of these people's spread.
+    whole : whether weights are whole numbers.
     seed : of everything random.
 
     Returns
     -------
-    sampler : None where people are drawn from the copula itself.
+    sampler : None where people are drawn from the copula itself, its factors as strong as they are in its density.
     choice : as :func:`~connectome_gnn.generation.recipe_choice.choose_recipe` gives it, for ``"auto"``, otherwise None.
     """
     choice = None
     if isinstance(sampler, Recipe):
         recipe = sampler
     elif sampler == "auto":
-        recipe, choice = choose_recipe(residual, left_out, space, cohort, mean_components, seed=seed)
+        recipe, choice = choose_recipe(residual, left_out, space, cohort, mean_components, multiples=multiples, whole=whole, seed=seed)
     else:
         recipe = COPULA if sampler == "copula" else RECOMBINED
     if recipe == COPULA:

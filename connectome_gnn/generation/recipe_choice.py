@@ -1,12 +1,14 @@
 """Choosing how new people are drawn, on training people who took no part in learning what they are drawn from.
 
-Factors are learned without some of the training people, as many are drawn in every way, with the profiles of those who were left out, and a
-classifier tries to tell the ones from the others. No way that is chosen from holds training people.
+For every way, factors are made as strong as training people look (:mod:`~connectome_gnn.generation.shared_variance`). Then factors are
+learned without some of the training people, as many are drawn in every way, with the profiles of those who were left out, and a classifier
+tries to tell the ones from the others. No way that is chosen from holds training people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -17,17 +19,19 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.evaluation.classifier import Features, component_features, nodal_features
+from connectome_gnn.generation.counts import whole_counts
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.recombination import COPULA, EVERYTHING, PeopleSampler, Recipe
 from connectome_gnn.generation.remainder_noise import SeriesNoise
-from connectome_gnn.generation.residual import LeftOut, ResidualModel
+from connectome_gnn.generation.residual import LeftOut, Multiples, ResidualModel
+from connectome_gnn.generation.shared_variance import shared_variance
 
 __all__ = ["RECOMBINED", "SAMPLERS", "Sampler", "check_sampler", "choose_recipe", "recipes"]
 
 Sampler = Literal["auto", "copula", "recombined"]
 SAMPLERS: tuple[Sampler, ...] = ("auto", "copula", "recombined")
 RECOMBINED = Recipe(recombined=EVERYTHING, held_out=0.0)
-MOST_JUDGED = 300
+MOST_MATCHED, MOST_JUDGED = 400, 300
 TOLERANCE = 0.01
 JUDGE_FOLDS = 3
 LEAST_JUDGED = 80
@@ -54,6 +58,8 @@ def choose_recipe(
     cohort: Cohort,
     mean_components: NDArray[np.float64],
     *,
+    multiples: Multiples = None,
+    whole: bool = False,
     seed: int = 0,
 ) -> tuple[Recipe, pd.DataFrame]:
     """The simplest recipe whose people are about as hard to tell from people left out as any.
@@ -64,41 +70,59 @@ def choose_recipe(
     space : of the edges.
     cohort : the training people.
     mean_components : (N, K) cross-fitted conditional mean of their components.
+    multiples : of these people's spread.
+    whole : whether weights are whole numbers.
     seed : of everything random.
 
     Returns
     -------
-    recipe : the chosen one; the copula where fewer than 80 people were left out.
+    recipe : the chosen one, factors as strong as people look; the copula's noise where fewer than 80 people were left out.
     choice : one row a recipe: its parts, ``components`` and ``topology`` (AUC of telling drawn people from people left out, .5 is perfect;
         NaN where there was no choice), and whether it was ``chosen``.
     """
-    found = recipes(cohort.signed)
     generator = np.random.default_rng(seed)
+
+    def drawn(
+        model: ResidualModel, recipe: Recipe, series: SeriesNoise | None, people: NDArray[np.intp], *of_draw: int, spread: Multiples = None
+    ) -> NDArray[np.float32]:
+        """As many new people with the same profiles, modelling scale; the same random numbers for every recipe, as far as these go."""
+        draws = np.random.default_rng([seed, *of_draw])
+        sampler = PeopleSampler.of_factors(model, recipe, space.mean, space.std, seed=seed, series=series)
+        values = model.values(sampler.draw(len(people), draws), space.deviation(mean_components[people]), space.kept, spread)
+        return np.log1p(whole_counts(values, draws)) if whole else values
+
+    matched = np.sort(generator.permutation(cohort.n_people)[:MOST_MATCHED])
+    theirs = None if multiples is None else (multiples[0][matched], multiples[1][matched])
+    known = cohort.scale.forward(cohort.read(matched))
+    found: list[tuple[Recipe, SeriesNoise | None]] = []
+    for recipe in recipes(cohort.signed):
+        # Noise of series is calibrated once: it hardly depends on who is left out, or on how strong factors are.
+        noise = PeopleSampler.of_factors(residual, recipe, space.mean, space.std, seed=seed).noise
+        series = noise if isinstance(noise, SeriesNoise) else None
+
+        def of(multiple: float, recipe: Recipe = recipe, series: SeriesNoise | None = series) -> NDArray[np.float32]:
+            return drawn(residual, replace(recipe, shared=multiple), series, matched, spread=theirs)
+
+        found.append((replace(recipe, shared=shared_variance(known, of)), series))
     aucs, chosen = np.full((len(found), 2), np.nan), 0
     n_left_out = sum(len(some.people) for some in left_out)
     if n_left_out >= LEAST_JUDGED:
         share = min(1.0, MOST_JUDGED / n_left_out)
         groups = [np.sort(generator.permutation(some.people)[: max(round(share * len(some.people)), 1)]) for some in left_out]
         real = cohort.scale.forward(cohort.read(np.concatenate(groups)))
-        fold, seed = generator.permutation(len(real)) % JUDGE_FOLDS, int(generator.integers(2**31))
-        for place, recipe in enumerate(found):
-            whole = PeopleSampler.of_factors(residual, recipe, space.mean, space.std, seed=seed).noise
-            series = whole if isinstance(whole, SeriesNoise) else None  # calibrated once: it hardly depends on who is left out
-            drawn: list[NDArray[np.float32]] = []
-            for people, some in zip(groups, left_out, strict=True):
-                # The same draws for every recipe, as far as these go: what differs between them is not chance.
-                draws = np.random.default_rng([seed, len(drawn)])
-                others = residual.with_factors(some.loadings, some.noise)
-                sampler = PeopleSampler.of_factors(others, recipe, space.mean, space.std, seed=seed, series=series)
-                scores = sampler.draw(len(people), draws)
-                drawn.append(others.values(scores, space.deviation(mean_components[people]), space.kept))
-            both = np.concatenate([real, *drawn])
-            aucs[place] = [_auc(features, fold, seed) for features in (component_features(both), _topology(both, cohort.signed))]
+        fold, folds_seed = generator.permutation(len(real)) % JUDGE_FOLDS, int(generator.integers(2**31))
+        for place, (recipe, series) in enumerate(found):
+            parts = [real]
+            for number, (people, some) in enumerate(zip(groups, left_out, strict=True)):
+                parts.append(drawn(residual.with_factors(some.loadings, some.noise), recipe, series, people, number))
+            both = np.concatenate(parts)
+            features = component_features(both), _topology(both, cohort.signed)
+            aucs[place] = [_auc(some, fold, folds_seed) for some in features]
         told = np.maximum(aucs, 0.5).mean(1)
         chosen = int(np.flatnonzero(told <= told.min() + TOLERANCE)[0])
-    choice = pd.DataFrame([vars(recipe) for recipe in found]).assign(components=aucs[:, 0], topology=aucs[:, 1])
+    choice = pd.DataFrame([vars(recipe) for recipe, _ in found]).assign(components=aucs[:, 0], topology=aucs[:, 1])
     choice["chosen"] = np.arange(len(found)) == chosen
-    return found[chosen], choice
+    return found[chosen][0], choice
 
 
 def _topology(values: NDArray[np.floating], signed: bool) -> Features:

@@ -19,7 +19,7 @@ from scipy.linalg import eigh
 
 from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.dependence import principal_mixtures
+from connectome_gnn.generation.dependence import LEAST_OWN, principal_mixtures
 from connectome_gnn.generation.edge_space import EXACT_PEOPLE
 from connectome_gnn.generation.remainder_noise import CALIBRATION, RegionNoise, RemainderNoise, SeriesNoise
 from connectome_gnn.generation.residual import ResidualModel
@@ -54,6 +54,7 @@ class Recipe:
     patterns : most patterns that are used.
     factors : whether patterns are the copula's factors, and normal, in place of principal components of people; what goes before about
         patterns says nothing then.
+    shared : by what the variance along the copula's factors is multiplied, at the cost of noise: every edge's variance stays.
     """
 
     recombined: int = 10
@@ -65,6 +66,7 @@ class Recipe:
     positive: bool = True
     patterns: int = EVERYTHING
     factors: bool = False
+    shared: float = 1.0
 
 
 COPULA = Recipe(factors=True)
@@ -194,6 +196,11 @@ class PeopleSampler:
         size = model.deviations()[0]
         live = model.noise > 0
         directions, left = (np.divide(part, size, out=np.zeros_like(part), where=live) for part in (model.loadings, model.noise))
+        if recipe.shared != 1:
+            told = np.einsum("qe,qe->e", directions, directions)
+            multiple = np.minimum(recipe.shared, (1 - LEAST_OWN) / np.maximum(told, LEAST))
+            directions *= np.sqrt(multiple)
+            left = np.where(live, np.sqrt(1 - multiple * told), 0)
         return cls._with_noise(directions, np.zeros((1, 0), np.float32), left, recipe, centre, unit, live, seed, series)
 
     @classmethod
@@ -254,6 +261,7 @@ class PeopleSampler:
             positive=bool(arrays["recipe_positive"]),
             patterns=int(arrays["recipe_patterns"]),
             factors=bool(arrays["recipe_factors"]),
+            shared=float(arrays["recipe_shared"]),
         )
         noise: RemainderNoise
         if series:

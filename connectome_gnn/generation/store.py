@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CARD", "FORMAT_VERSION", "check_model_target", "load_generator", "save_generator"]
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 CARD = "card.md"
 PACKAGES = ("connectome-gnn", "torch", "torch-geometric", "numpy", "scipy", "pandas", "scikit-learn")
 SPACE = ("mean", "std", "presence", "kept", "basis")
