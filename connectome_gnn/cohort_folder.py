@@ -56,6 +56,10 @@ def load_cohort(path: Path, check: bool) -> Cohort:
         raise FileNotFoundError(f"no cohort folder at {path}; expected a folder with {', '.join(native.NATIVE_FILES)}")
     record = native.read_json(path / "cohort.json")
     check_record(record, path / "cohort.json")
+    if record.get(WRITTEN_AS) is not None:  # connectomes.npy, where there is one, is of a cohort that was here before
+        raise ConnectomeError(
+            f"{path} was written as {record[WRITTEN_AS]!r}, not as a native folder; read it with read_cohort, or convert it first"
+        )
     atlas = Atlas.load(path / "atlas.tsv", name=str(record.get("atlas", "")))
     weights = native.open_array(path / "connectomes.npy")
     if weights.ndim == 2 and len(weights) == 0:

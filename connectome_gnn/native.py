@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import warnings
@@ -37,8 +38,8 @@ __all__ = [
 ]
 
 NATIVE_FILES = ("connectomes.npy", "participants.tsv", "participants.json", "atlas.tsv", "cohort.json")
-ID_NAMES = ("participant", "subject_id", "subject", "sub_id", "sub", "id")
-"""Names of the column that says who a row is, in tables that others made, in small letters."""
+ID_NAMES = ("participants", "participant", "participantid", "subjectid", "subject", "subid", "sub", "id")
+"""Names of the column that says who a row is, in tables that others made, in small letters without marks."""
 MISSING = ABSENT | {"N/A", "NA", "NaN", "nan"}
 """Cells that are missing, unless a column's Levels list them as a code (n/a always is)."""
 
@@ -130,17 +131,20 @@ def read_participants(path: str | Path, described: Mapping[str, Mapping[str, Any
     Warns
     -----
     ConnectomeWarning
-        Where a column of another name (:data:`ID_NAMES`) is taken for participant_id.
+        Where a column of another name (:data:`ID_NAMES`), or a first column without one, is taken for participant_id.
     """
     path = Path(path)
-    cells = read_table(path, "a table with a column participant_id and one row a person")
-    if "participant_id" not in cells:
-        alike = [name for name in cells.columns if name.lower() in ID_NAMES]
-        if len(alike) != 1:
+    cells = read_table(path, "a table with a column participant_id and one row a person", row_names=True)
+    named = cells.drop(columns="", errors="ignore")
+    if "participant_id" not in named:
+        alike = [name for name in map(str, named) if re.sub(r"[\W_]", "", name.lower()) in ID_NAMES]
+        if len(alike) != 1 and (alike or "" not in cells):
             shown = ", ".join(map(repr, cells.columns[:5]))
             raise ConnectomeError(f"{path} has no column 'participant_id' (it has {shown}); rename the one that names the person")
-        warnings.warn(f"{path}: the column {alike[0]!r} is taken for participant_id", ConnectomeWarning, stacklevel=2)
-        cells = cells.rename(columns={alike[0]: "participant_id"})
+        taken = f"the column {alike[0]!r}" if alike else "the first column, which has no name,"
+        warnings.warn(f"{path}: {taken} is taken for participant_id", ConnectomeWarning, stacklevel=2)
+        named = (named if alike else cells).rename(columns={alike[0] if alike else "": "participant_id"})
+    cells = named
     if len(cells) == 0:
         raise ConnectomeError(f"{path} has a header but no people; expected one row a person")
     beside = path.with_suffix(".json")

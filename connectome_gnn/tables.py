@@ -20,7 +20,7 @@ ABSENT = frozenset({"", "n/a"})
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 
-def read_table(path: Path, expected: str) -> pd.DataFrame:
+def read_table(path: Path, expected: str, row_names: bool = False) -> pd.DataFrame:
     """Read a UTF-8 table as it stands: every cell text without the blanks around it, nothing taken for missing.
 
     Parameters
@@ -28,6 +28,7 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
     path : the file, separated by tabs, or where its header has none by semicolons (and then perhaps with decimal commas) or commas; a
         byte order mark, any line ends and quoted cells are understood.
     expected : what the file should be, for the errors.
+    row_names : whether the first column may have no name (``""`` then), as pandas and R write the names of rows.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
         lines = [(line, [cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else cell for cell in row]) for line, row in lines]
     (_, names), rows = lines[0], lines[1:]
     for place, name in enumerate(names):
-        if not name:
+        if not name and not (row_names and place == 0):
             raise ConnectomeError(f"{path}: column {place + 1} has no name in the header; name it, or take the empty column out")
         if name in names[:place]:
             raise ConnectomeError(f"{path} has column {name!r} more than once; rename or remove one")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sites import make_sites
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from connectome_gnn import ComBat, site_check
 from connectome_gnn.cohort import Cohort
@@ -94,6 +95,20 @@ def test_other_learners_see_spreads_and_what_goes_together() -> None:
     assert list(aucs) == ["linear", "trees", "boosting"]
     assert aucs["linear"] < 0.7
     assert min(aucs["trees"], aucs["boosting"]) > 0.85
+
+
+def test_learners_do_not_wait_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of small fits on two threads each take many times as long where other work runs beside them."""
+    used: set[int] = set()
+
+    def note(*_: object) -> list[tuple[str, np.ndarray]]:
+        used.update(pool["num_threads"] for pool in threadpool_info())
+        return []
+
+    monkeypatch.setattr(site_telling, "_predictions", note)
+    with threadpool_limits(2):
+        site_check(make_sites(60, 6), {}, keep=(), n_bootstrap=5)
+    assert used == {1}
 
 
 def test_mistakes_are_sentences() -> None:

@@ -230,12 +230,27 @@ def test_tables_as_others_write_them(tmp_path):
     assert read(tmp_path, "participant_id\tid\nx\t123456789012345678901234567890\n")["id"].tolist() == [123456789012345678901234567890.0]
 
 
+def test_a_first_column_without_a_name(tmp_path):
+    """As pandas and R write the names of rows: the people's, unless another column names them."""
+    with pytest.warns(ConnectomeWarning, match="the first column, which has no name, is taken for participant_id"):
+        table = read(tmp_path, ",age\nx,61\ny,62\n")
+    assert list(table.index) == ["x", "y"] and list(table) == ["age"]
+    with pytest.warns(ConnectomeWarning, match="column 'Subject' is taken for participant_id"):
+        table = read(tmp_path, '"","Subject","age"\n"1","x","61"\n"2","y","62"\n')
+    assert list(table.index) == ["x", "y"] and list(table) == ["age"]
+    assert list(read(tmp_path, ",participant_id,age\n0,x,61\n1,y,62\n")) == ["age"]
+    with pytest.raises(ConnectomeError, match="column 2 has no name"):
+        read(tmp_path, "participant_id,,age\nx,1,61\n")
+    with pytest.raises(ConnectomeError, match="has no column 'participant_id' .it has '', 'sub', 'id'"):
+        read(tmp_path, ",sub,id\n0,x,61\n1,y,62\n")
+
+
 def test_tables_of_spreadsheets(tmp_path):
     """Separated by commas or semicolons, with decimal commas behind those, and another name for who a row is."""
     table = read(tmp_path, 'participant_id,age,note\r\nx,61.5,"a, b"\r\ny,,\r\n')
     assert table["age"].tolist()[0] == 61.5 and table["age"].isna().tolist() == [False, True]
     assert table["note"].tolist()[0] == "a, b"
-    for name in ("Subject_ID", "id"):
+    for name in ("Subject_ID", "id", "Participants", "SUBID", "subject id"):
         with pytest.warns(ConnectomeWarning, match=f"column '{name}' is taken for participant_id"):
             european = read(tmp_path, f"{name};age;room\nx;61,5;1,2,3\ny;-7;b\n")
         assert (european.index.name, european.index.tolist()) == ("participant_id", ["x", "y"])

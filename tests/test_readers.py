@@ -20,6 +20,7 @@ from connectome_gnn.edges import to_matrices, to_vectors
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.readers import convert_cohort, read_cohort
 from connectome_gnn.readers.matrices import MATRICES
+from connectome_gnn.readers.people import _same_people
 from connectome_gnn.readers.place import Place
 from connectome_gnn.readers.source import Request
 from connectome_gnn.readers.text import read_text_matrix
@@ -431,11 +432,28 @@ def test_people_on_one_side_only(study):
         read(study, participants=people(["x", "y"]), strict=False)
 
 
-def test_a_pattern_is_suggested_when_names_contain_the_ids(tmp_path):
-    source = write_folder(tmp_path / "m", counts(), ids=[f"{name}_weights" for name in IDS])
-    with pytest.raises(ConnectomeError, match=r"try --pattern '\{participant_id\}_weights.csv'"):
-        read(source)
-    np.testing.assert_array_equal(read(source, pattern="{participant_id}_weights.csv").weights, counts())
+@pytest.mark.parametrize(("before", "after"), [("", "_weights"), ("conn_", ""), ("run-1_", "_desc-2_x"), ("0001_", "_02")])
+def test_ids_within_names_that_are_otherwise_alike(tmp_path, before, after):
+    source = write_folder(tmp_path / "m", counts(), ids=[f"{before}{name}{after}" for name in reversed(IDS)])
+    with pytest.warns(ConnectomeWarning, match=f"5 people are named otherwise .* .'{before}sub-0[15]{after}' is 'sub-0[15]'"):
+        cohort = read(source)
+    np.testing.assert_array_equal(cohort.weights, counts()[::-1])
+    assert list(cohort.ids) == IDS
+    np.testing.assert_array_equal(read(source, pattern=before + "{participant_id}" + after + ".csv").weights, cohort.weights)
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        (["1", "2"], ["run-1_x"]),  # one name shows too little: 1 may be the run
+        (["a", "b", "c"], ["x_a_b", "x_b_a", "x_c_c"]),  # two ways that do not agree
+        (["a", "b", "c"], ["x_a", "y_b", "z_c"]),  # names that are not alike
+        (["a", "b", "c", "d", "e"], ["x_a", "x_p", "x_q"]),  # fewer than half are found
+        (["sub-1", "sub-01"], ["x_1", "x_1"]),  # who is meant is not clear
+    ],
+)
+def test_ids_within_names_are_not_guessed_at(table, found):
+    assert _same_people(table, found) == {}
 
 
 def test_two_files_of_one_person(study):
@@ -475,6 +493,12 @@ def test_what_must_be_said(study, tmp_path):
         read(study, participants=tmp_path / "nowhere.tsv")
     with pytest.raises(FileNotFoundError, match="nothing at .*nowhere"):
         read(tmp_path / "nowhere")
+    with pytest.raises(ConnectomeError, match="expected participants as a table .pandas. or its file, got a dict"):
+        read(study, participants={"age": 1})
+    with pytest.raises(ConnectomeError, match="expected an Atlas, the name of one or a table of its regions, got a list"):
+        read(study, atlas=list(LABELS))
+    with pytest.raises(FileNotFoundError, match="no file .*study/cohort.json"):
+        read(study, format="native")
     with pytest.raises(ConnectomeError, match="expected a format among native, mrtrix, ukb, .*, matrices, got 'excel'"):
         read(study, format="excel")
     (tmp_path / "empty").mkdir()

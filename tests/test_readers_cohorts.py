@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +61,47 @@ def test_raw_files_are_the_native_rows(name, said, data_folder, tmp_path):
     assert cohort.atlas.labels == native.atlas.labels
     pd.testing.assert_frame_equal(cohort.phenotypes, native.phenotypes.loc[cohort.ids], check_dtype=False)
     assert not any("another order" in note or "exchanged" in note for note in cohort.info["notes"])
+
+
+@pytest.mark.parametrize("name", ["lemon", "corr_kki"])
+@pytest.mark.parametrize("how", ["named", "found", "command"])
+def test_whole_raw_folders(name, how, data_folder, tmp_path):
+    """Connectomes among questionnaires and texts, named otherwise than in the table: nothing but the atlas and the measure is said."""
+    folder = data_folder(name)
+    native, raw = Cohort.load(folder, check=False), folder / "raw"
+    given = {"atlas": folder / RAW[name].get("atlas", "atlas.tsv"), "measure": RAW[name]["measure"], "strict": False}
+    if how == "command":
+        options = ["--atlas", given["atlas"], "--measure", given["measure"], "--participants", folder / "participants.tsv", "--no-strict"]
+        result = CliRunner().invoke(app, ["convert", *map(str, [raw, tmp_path / "out", *options])])
+        assert result.exit_code == 0 and "left unread, being no connectomes: " in result.output, result.output
+        cohort = Cohort.load(tmp_path / "out")
+    else:
+        named = {"format": READ_AS[name], "participants": folder / "participants.tsv"} if how == "named" else {}
+        with pytest.warns(ConnectomeWarning) as caught:
+            cohort = read_cohort(raw, **given, **named)
+        unread = {"lemon": "CERQ.csv, CERQ_info.txt, COPE.csv, ", "corr_kki": "KKI2009.csv, SWU4.csv; "}[name]
+        assert any(f"left unread, being no connectomes: {unread}" in str(warning.message) for warning in caught)
+    ids = list(cohort.ids) if how != "found" else {"lemon": ["sub-032301", "sub-032302"], "corr_kki": ["SWU4_0025629"]}[name]
+    expected = np.asarray(native.weights[[list(native.ids).index(person) for person in ids]], np.float64)
+    half = native.weights.dtype == np.float16
+    assert (np.abs(cohort.weights - expected) <= (FLOAT16 * np.abs(expected) + 6e-8 if half else 0)).all()
+    assert cohort.info["notes"][0].startswith("left unread") and cohort.info["read_from"] == READ_AS[name]
+
+
+def test_raw_folders_that_must_be_asked_about(data_folder):
+    """Connectomes and lengths in a folder a person: the patterns that are offered read them."""
+    folder = data_folder("ucl_parkinson")
+    raw, native = folder / "raw", Cohort.load(folder, check=False)
+    given = {"atlas": "mrtrix_hcpmmp1_ordered", "measure": "sift2_normalised", "participants": raw / "Participants.csv", "strict": False}
+    for format in (None, "matrices"):
+        with pytest.warns(ConnectomeWarning), pytest.raises(ConnectomeError, match="folders below") as error:
+            read_cohort(raw, format, **given)
+        patterns = re.findall("'([^']+)'", str(error.value))
+        assert patterns == ["{participant_id}/connectome_norm.csv", "{participant_id}/new_connectome.csv"]
+    with pytest.warns(ConnectomeWarning):
+        cohort = read_cohort(raw, pattern=patterns[0], **given)
+    expected = np.asarray(native.weights[[list(native.ids).index(person) for person in cohort.ids]], np.float64)
+    assert len(cohort) == 2 and (np.abs(cohort.weights * 1e6 - expected) <= FLOAT16 * expected + 6e-8).all()
 
 
 @pytest.mark.parametrize("name", RAW)

@@ -492,6 +492,19 @@ def test_graphml_without_names_needs_an_atlas_and_a_foreign_one_is_refused(tmp_p
         read(tmp_path, participants=PEOPLE.iloc[:1])
 
 
+@pytest.mark.parametrize("counting", [None, "{}", "n{}"])
+def test_graphml_whose_nodes_are_names_needs_no_atlas(tmp_path, counting):
+    labels = dict(enumerate(LABELS)) if counting is None else {n: counting.format(n) for n in range(R)}
+    nx.write_graphml(nx.relabel_nodes(nx.from_numpy_array(MATRICES[0]), labels), tmp_path / "sub-01.graphml")
+    if counting is None:
+        cohort = read(tmp_path, participants=PEOPLE.iloc[:1])
+        assert cohort.atlas.labels == LABELS
+        np.testing.assert_array_equal(cohort.weights, EDGES[:1])
+    else:
+        with pytest.raises(ConnectomeError, match="give the atlas"):
+            read(tmp_path, participants=PEOPLE.iloc[:1])
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("delimiter", ["\t", " ", ",", ";"])
 @pytest.mark.parametrize("header", [False, True])
@@ -590,6 +603,7 @@ def test_a_stack_of_everybody_in_one_file(tmp_path, suffix):
     else:
         np.savez(tmp_path / "all.npz", SC=stack)
     assert is_right(read(tmp_path / f"all{suffix}", atlas=ATLAS))
+    assert is_right(read(tmp_path, atlas=ATLAS))  # and the folder, with nothing else in it
     with pytest.raises(ConnectomeError, match="holds 4 connectomes, the participants table 3 people"):
         read(tmp_path / f"all{suffix}", atlas=ATLAS, participants=PEOPLE.iloc[:3])
 

@@ -133,6 +133,14 @@ def test_bad_tables(tmp_path, text, said):
         read_ukb_phenotypes(tmp_path / "nowhere.csv")
 
 
+@pytest.mark.parametrize("instance", ["2", 2.0, -1, True, None])
+def test_visits_are_numbers(tmp_path, instance):
+    (tmp_path / "ukb.csv").write_text("eid,21003-2.0\n1000010,60\n")
+    with pytest.raises(ConnectomeError, match="expected the visit .instance. as a number such as 2"):
+        read_ukb_phenotypes(tmp_path / "ukb.csv", instance=instance)
+    assert read_ukb_phenotypes(tmp_path / "ukb.csv", instance=np.int64(2))[0]["age"].tolist() == [60]
+
+
 def test_numbers_become_words_in_a_later_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr("connectome_gnn.readers.ukb_phenotypes.CELLS", 4)
     text = "eid,777-2.0\n" + "".join(f"{n},{n % 3}\n" for n in range(10)) + "10,Prefer not to answer\n11,yes\n12,-3\n"

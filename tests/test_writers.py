@@ -301,6 +301,15 @@ def test_damaged_datasets_are_named(tmp_path):
             GraphDataset(path)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_written_over_a_native_folder_its_connectomes_are_not_taken_for_the_new_ones(cohort, tmp_path, format):
+    make_cohort(len(cohort), cohort.n_regions, seed=1, atlas=cohort.atlas).save(tmp_path / "out")
+    write_quietly(cohort, tmp_path / "out", format, force=True)
+    np.testing.assert_array_equal(read_cohort(tmp_path / "out").weights, cohort.weights)
+    with pytest.raises(ConnectomeError, match=f"was written as '{format}', not as a native folder; read it with read_cohort"):
+        Cohort.load(tmp_path / "out")
+
+
 # --- reading them otherwise ------------------------------------------------------------------------------------------------
 
 

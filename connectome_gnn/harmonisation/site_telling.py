@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.columns import listed
@@ -101,7 +102,8 @@ def site_check(
     units = units_of_rows(cohort, np.arange(cohort.n_people))
     predicted: dict[tuple[str, str, str, str], Predicted] = {}
     folds = _folds(np.arange(cohort.n_people), units, targets[0].values, generator_for(seed, "folds"))
-    with progress("Telling sites", total=len(folds) * (1 + len(named))) as advance:
+    # Thousands of small fits, whose threads wait for each other longer than they compute.
+    with threadpool_limits(1), progress("Telling sites", total=len(folds) * (1 + len(named))) as advance:
         for number, (rows, held) in enumerate(folds):
             train, left_out = cohort.take(rows), cohort.take(held)
             for name, harmoniser in {RAW: None, **named}.items():

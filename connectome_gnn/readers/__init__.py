@@ -74,8 +74,8 @@ def read_cohort(
     Warns
     -----
     ConnectomeWarning
-        For self-loops that were dropped, matrices with one triangle that were mirrored, empty connectomes, people left out, and rows that
-        do not look like the atlas's regions.
+        For tables and texts in the folder that were left unread, self-loops that were dropped, matrices with one triangle that were
+        mirrored, empty connectomes, people left out, and rows that do not look like the atlas's regions.
 
     See Also
     --------
@@ -144,7 +144,7 @@ def _is_native(place: Place, options: Options) -> bool:
 
 def _load_native(source: Path, options: Options) -> Cohort:
     extra = options.given()
-    if extra:
+    if extra and (source / "connectomes.npy").is_file():
         raise ConnectomeError(
             f"{source} is a native cohort folder, which brings its own {', '.join(extra)}; leave {'it' if len(extra) == 1 else 'them'} out"
         )

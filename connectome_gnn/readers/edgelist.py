@@ -9,9 +9,11 @@ import numpy as np
 
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.readers.apart import advised, nothing_in
 from connectome_gnn.readers.archives import read_bytes
 from connectome_gnn.readers.graphs import counted_nodes, edges_to_matrix, first_of, place_nodes
 from connectome_gnn.readers.known import atlas_needed
+from connectome_gnn.readers.place import Place
 from connectome_gnn.readers.sniffing import is_edge_list, looking_like
 from connectome_gnn.readers.source import EVERYBODY, Claim, Format, RawConnectome, Request, Source
 from connectome_gnn.readers.text import decode, is_number, split_lines, to_numbers
@@ -81,17 +83,22 @@ class _EdgeFile:
         return parse_edges(path, self.atlas, self.first_index)
 
 
-def _first_index(files: tuple[Path, ...], atlas: Atlas, given: int | None) -> int | None:
+def _first_index(files: tuple[Path, ...], place: Place, atlas: Atlas, given: int | None) -> int | None:
     """What the first people's files say together of where counting begins; None where regions are named."""
     if given is not None:
         return given
     seen: set[int] = set()
     for path in files[:LOOKED_AT]:
-        _, cells, _ = read_edge_table(path, BYTES_AN_EDGE * len(atlas) ** 2 + 2**20)
-        nodes = {cell.strip() for row in cells for cell in row[:2]}
-        numbers = counted_nodes(sorted(nodes))
-        if numbers is None or nodes <= set(atlas.labels):
-            return None
+        try:
+            _, cells, _ = read_edge_table(path, BYTES_AN_EDGE * len(atlas) ** 2 + 2**20)
+            nodes = {cell.strip() for row in cells for cell in row[:2]}
+            numbers = counted_nodes(sorted(nodes))
+            if numbers is None or nodes <= set(atlas.labels):
+                return None
+            if max(numbers, default=0) > len(atlas):
+                first_of(numbers, len(atlas), None, str(path))
+        except ConnectomeError as error:
+            raise advised(error, path, files, place) from error
         seen.update(numbers)
         if {0, len(atlas)} & seen:
             break
@@ -107,11 +114,11 @@ def _open(request: Request) -> Source:
     place = request.place
     files = place.with_suffix(*SUFFIXES)
     if not files:
-        raise ConnectomeError(f"{place.root} holds no {', '.join(SUFFIXES)} file; expected one list of edges a person")
+        raise nothing_in(place, SUFFIXES, "one list of edges a person")
     if request.atlas is None:
         raise atlas_needed(str(place.root))
     ids, files = place.people(files)
-    read = _EdgeFile(request.atlas, _first_index(files, request.atlas, request.first_index))
+    read = _EdgeFile(request.atlas, _first_index(files, place, request.atlas, request.first_index))
     return Source(ids, files, read, str(place.root), EVERYBODY, files, request.atlas)
 
 

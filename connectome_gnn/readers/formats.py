@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.readers.apart import below
 from connectome_gnn.readers.bids import BIDS
 from connectome_gnn.readers.cmp import CMP, PICKLE
 from connectome_gnn.readers.edgelist import EDGELIST
@@ -78,6 +79,9 @@ def detect(request: Request) -> tuple[Format, str]:
     pickled = next((path for path in place.own if path.suffix.lower() in PICKLES), None)
     if pickled is not None:
         raise ConnectomeError(f"{pickled}: {PICKLE}")
+    patterns = below(place)
+    if patterns:
+        raise ConnectomeError(f"{place.root} holds connectomes in folders below; say which by a pattern (--pattern), as {patterns}")
     raise ConnectomeError(
         f"{place.root} holds nothing that can be read; expected a native cohort folder, .npy, .npz, .csv, .tsv, .txt, .mat or .graphml "
         "files, or archives of UK Biobank or The Virtual Brain; connectomes in folders below need a pattern (--pattern)"

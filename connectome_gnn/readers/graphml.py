@@ -5,6 +5,7 @@ Parsed with Python's expat, document types refused: no entity is ever expanded, 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.readers.apart import nothing_in
 from connectome_gnn.readers.archives import read_bytes
 from connectome_gnn.readers.graphs import edges_to_matrix, place_nodes
 from connectome_gnn.readers.known import atlas_needed
@@ -21,6 +23,8 @@ from connectome_gnn.readers.source import EVERYBODY, Claim, Format, RawConnectom
 
 __all__ = ["GRAPHML", "Graph", "graph_connectome", "node_labels", "read_graphml"]
 
+COUNTING = re.compile(r"n?\d+")
+"""Identifiers of nodes that are no names."""
 MOST_NODES = 20_000
 MOST_TEXT = 100_000
 LABELS = ("dn_name", "name", "label", "region_name")
@@ -239,12 +243,15 @@ def _open(request: Request) -> Source:
     place = request.place
     files = place.with_suffix(".graphml")
     if not files:
-        raise ConnectomeError(f"{place.root} holds no .graphml file; expected one graph a person")
+        raise nothing_in(place, [".graphml"], "one graph a person")
     ids, files = place.people(files)
     atlas = request.atlas
     if atlas is None:
-        labels = node_labels(read_graphml(files[0]))
-        if labels is not None:
+        graph = read_graphml(files[0])
+        labels = node_labels(graph)
+        if labels is None and not any(COUNTING.fullmatch(node) for node in graph.nodes):
+            labels = list(graph.nodes)  # as NetworkX writes graphs whose nodes are names
+        if labels:
             atlas = atlas_of_labels(labels, "graphml", str(files[0]))
     if atlas is None:
         raise atlas_needed(str(place.root))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.native import open_array
+from connectome_gnn.readers.apart import advised, nothing_in
 from connectome_gnn.readers.arrays import read_npz
 from connectome_gnn.readers.known import atlas_needed
 from connectome_gnn.readers.matlab import read_mat
-from connectome_gnn.readers.place import PLACEHOLDER, suffix_of
+from connectome_gnn.readers.place import suffix_of
 from connectome_gnn.readers.regions import atlas_of_labels
 from connectome_gnn.readers.sniffing import is_edge_list, looking_like, looks_numeric
 from connectome_gnn.readers.source import EVERYBODY, Claim, Format, RawConnectome, Request, Source
@@ -84,27 +84,25 @@ def _open(request: Request) -> Source:
     place = request.place
     files = place.with_suffix(*SUFFIXES)
     if not files:
-        raise ConnectomeError(f"{place.root} holds no {', '.join(SUFFIXES)} file; expected one matrix a person")
+        raise nothing_in(place, SUFFIXES, "one matrix a person")
     other = [path for path in files if suffix_of(path) not in SUFFIXES]
     if other:
         raise ConnectomeError(f"{other[0]} is no plain matrix; expected {', '.join(SUFFIXES)}")
     try:
         atlas = request.atlas or _own_atlas(files[0])
     except ConnectomeError as error:
-        if not place.is_folder:
-            raise
-        raise ConnectomeError(f"{error}; if it is no person's, name the people's files by pattern (--pattern)") from error
+        raise advised(error, files[0], files, place) from error
     if atlas is None:
         raise atlas_needed(str(place.root), _n_regions(files[0]))
-    if place.root.is_file() or (len(files) == 1 and place.chosen is not None and place.chosen[0][0] is None):
+    if len(files) == 1 and (place.chosen is None or place.chosen[0][0] is None):
         stack = _stack(files[0], atlas, request)
         if stack is not None:
             return stack
     ids, files = place.people(files)
-    hint = _suggestion(files, request.people) if place.is_folder and request.people is not None else None
+    hint = EVERYBODY
     if place.root.is_file():
         hint = "one file is one person, named by the file; give a folder of files, or an .npy of shape (people, regions, regions)"
-    return Source(ids, files, _MatrixFile(atlas, request.key, request.measure), str(place.root), hint or EVERYBODY, files, atlas)
+    return Source(ids, files, _MatrixFile(atlas, request.key, request.measure), str(place.root), hint, files, atlas)
 
 
 def _stack(path: Path, atlas: Atlas, request: Request) -> Source | None:
@@ -180,18 +178,6 @@ def _with_diagonal(path: Path, atlas: Atlas | None) -> bool:
 
 def _n_regions(path: Path) -> int | None:
     return len(text_connectome(path, None).values) if suffix_of(path) in TEXT else None
-
-
-def _suggestion(files: Sequence[Path], people: Sequence[str]) -> str | None:
-    """A pattern that would fit a file's name with one of the people in it, as advice."""
-    stems = {path.stem for path in files}
-    if any(person in stems for person in people):
-        return None
-    for path in files[:1000]:
-        inside = max((person for person in people if person in path.stem), key=len, default=None)
-        if inside is not None:
-            return f"try --pattern {path.name.replace(inside, PLACEHOLDER, 1)!r}"
-    return None
 
 
 MATRICES = Format("matrices", "plain matrices", _recognise, _open, plain=True)

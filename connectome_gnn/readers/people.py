@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +23,9 @@ __all__ = ["SHOWN", "Participants", "Table", "listed"]
 Table: TypeAlias = pd.DataFrame | tuple[pd.DataFrame, Mapping[str, Any]] | str | Path
 """How a participants table is given: itself, with the descriptions of its columns, or its file."""
 
+WORDS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")
+FEWEST_LETTERS = 3
+"""Letters of an id that is looked for within one name alone; within several names, what they share tells more."""
 SHOWN = 5
 """Names that a message lists before it says that there are more."""
 
@@ -55,6 +59,8 @@ class Participants:
             self.whole = bool(self.table.attrs.get("whole_population"))
         elif isinstance(table, pd.DataFrame):
             self.table = people_table(table)
+        elif table is not None and not isinstance(table, (str, Path)):
+            raise ConnectomeError(f"expected participants as a table (pandas) or its file, got a {type(table).__name__}")
         elif table is not None:
             self.where = str(table)
             self.whole = is_ukb_table(Path(table))
@@ -74,7 +80,8 @@ class Participants:
     ) -> tuple[NDArray[np.intp], pd.DataFrame, dict[str, str], list[str]]:
         """Bring the table and the connectomes that were found together.
 
-        Ids that differ only by ``sub-`` or by zeros in front are the same person's where nobody else's could be meant, with a note.
+        Ids that differ only by ``sub-`` or by zeros in front are the same person's where nobody else's could be meant, and so are ids
+        within names that are otherwise alike (``fcm_sub_32301``, ``fcm_sub_32302``), with a note.
 
         Parameters
         ----------
@@ -123,19 +130,48 @@ class Participants:
 
 
 def _same_people(table: Iterable[str], found: Sequence[str]) -> dict[str, str]:
-    """For names found that are not the table's, the person of the table who must be meant: the same but for ``sub-`` and zeros in front."""
+    """For names found that are not the table's, the person of the table who must be meant.
+
+    The same but for ``sub-`` and zeros in front, or, where no name is the table's, ids within names that are otherwise alike.
+    """
     known = set(table)
     strangers = [name for name in found if name not in known]
     if not strangers:
         return {}
-    taken = set(found)
     free: dict[str, list[str]] = {}
-    for name in known - taken:
+    for name in known.difference(found):
         free.setdefault(_plain(name), []).append(name)
+    same = _meant(strangers, strangers, free)
+    return same or (_within(strangers, known, free) if len(strangers) == len(found) else {})
+
+
+def _meant(names: Sequence[str], ids: Sequence[str], free: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The one person of the table whose id is the same but for ``sub-`` and zeros in front, of every name for which there is one."""
     meant: dict[str, list[str]] = {}
-    for name in strangers:
-        meant.setdefault(_plain(name), []).append(name)
-    return {names[0]: free[plain][0] for plain, names in meant.items() if len(names) == 1 and len(free.get(plain, ())) == 1}
+    for name, own in zip(names, ids, strict=True):
+        meant.setdefault(_plain(own), []).append(name)
+    return {of[0]: free[plain][0] for plain, of in meant.items() if len(of) == 1 and len(free.get(plain, ())) == 1}
+
+
+def _within(names: Sequence[str], known: set[str], free: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """People of the table by the part in which all names differ; nobody where fewer than half are found, or it is not clear."""
+    first = names[0]
+    marks = sorted({place for match in WORDS.finditer(first) for place in match.span()})
+    best: dict[str, str] = {}
+    for start, end in combinations(marks, 2):
+        before, after, person = first[:start], first[end:], first[start:end]
+        if (person not in known and _plain(person) not in free) or (len(names) == 1 and len(person) < FEWEST_LETTERS):
+            continue
+        fitting = [name for name in names if name.startswith(before) and name.endswith(after) and len(name) > len(before + after)]
+        ids = [name[len(before) : len(name) - len(after)] for name in fitting]
+        exact = {name: own for name, own in zip(fitting, ids, strict=True) if own in known}
+        same = exact if len(exact) == len(fitting) else _meant(fitting, ids, free)
+        if len(fitting) < len(names) or 2 * len(same) < len(names):
+            continue
+        if best and best != same:
+            return {}
+        best = same
+    return best
 
 
 def _plain(name: str) -> str:

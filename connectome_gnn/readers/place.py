@@ -34,12 +34,14 @@ class Place:
     chosen : (participant_id or None, file) where a pattern, a glob or a file chose them; None where a whole folder is meant.
     pattern : the pattern or glob, for messages.
     tables : files that are no connectomes (the participants table, the atlas).
+    apart : files of the folder itself that are plainly something else, for formats that go by what files look like.
     """
 
     root: Path
     chosen: tuple[tuple[str | None, Path], ...] | None = None
     pattern: str | None = None
     tables: frozenset[Path] = frozenset()
+    apart: frozenset[Path] = frozenset()
 
     @classmethod
     def find(cls, source: str | Path, pattern: str | None = None, tables: Iterable[Path] = ()) -> Place:
@@ -92,7 +94,7 @@ class Place:
             return tuple(path for _, path in self.chosen)
         files = (Path(entry.path) for entry in os.scandir(self.root) if not entry.name.startswith(".") and entry.is_file())
         found = (path for path in files if path.name not in TABLES and path.name.partition(".")[0].lower() not in PROSE)
-        return tuple(sorted(path for path in found if path.resolve() not in self.tables))
+        return tuple(sorted(path for path in found if path not in self.apart and path.resolve() not in self.tables))
 
     @cached_property
     def all(self) -> tuple[Path, ...]:

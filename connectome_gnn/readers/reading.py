@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from connectome_gnn.cohort_folder import RECORDED
 from connectome_gnn.edges import Scale
 from connectome_gnn.errors import ConnectomeError, ConnectomeWarning
 from connectome_gnn.progress import progress
+from connectome_gnn.readers.apart import advised, set_apart
 from connectome_gnn.readers.filling import Facts, chunks_of, read_chunks
 from connectome_gnn.readers.formats import FORMATS, detect
 from connectome_gnn.readers.homotopy import doubt_order
@@ -44,6 +45,8 @@ SIGNED_MEASURES = (
     "tangent",
 )
 """Measures whose weights are correlations; any other is taken as non-negative unless ``signed`` says otherwise."""
+MOST_NAMED = 30
+"""Files that were not read which a warning names."""
 LOOKED_AT = 200
 """People whose mean shows whether rows are the atlas's regions."""
 
@@ -92,6 +95,7 @@ class Reading:
     measure: str
     signed: bool
     options: Options
+    place: Place
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Facts] = field(default_factory=dict)
@@ -105,24 +109,32 @@ class Reading:
         FileNotFoundError, ConnectomeError
             If a table is missing, the format, the atlas or the measure cannot be told, or people are on one side only.
         """
-        beside = place.root if place.root.is_dir() else place.root.parent
-        given = options.atlas
-        if given is None and place.is_folder and (place.root / "atlas.tsv").is_file():
-            given = place.root / "atlas.tsv"
+        beside = place.root if place.is_folder or (options.pattern is not None and place.root.is_dir()) else None
+        given, participants = options.atlas, options.participants
+        if beside is not None and given is None and (beside / "atlas.tsv").is_file():
+            given = beside / "atlas.tsv"
         atlas = None if given is None else read_atlas(given)
-        participants = options.participants
-        if participants is None and place.is_folder and (beside / "participants.tsv").is_file():
+        if beside is not None and participants is None and (beside / "participants.tsv").is_file():
             participants = beside / "participants.tsv"
         people = Participants(participants)
         ids = None if people.table is None else people.names
         signed = options.signed
         if signed is None and options.measure is not None:
             signed = options.measure.lower() in SIGNED_MEASURES
+        place = replace(place, apart=frozenset(set_apart(place)))
         request = Request(place, atlas, ids, options.measure, signed, options.key, options.first_index)
         if options.format is None:
             format, because = detect(request)
         else:
             format, because = FORMATS[options.format], "as the user says" if options.record is None else "as its cohort.json says"
+        unread = ""
+        if place.apart and format.plain:
+            names = sorted(path.name for path in place.apart)
+            unread = (
+                f"left unread, being no connectomes: {', '.join(names[:MOST_NAMED])}{', ...' if len(names) > MOST_NAMED else ''}; "
+                "a table of people is given by participants (--participants), one of regions by atlas (--atlas)"
+            )
+            warnings.warn(f"{place.root}: {unread}", ConnectomeWarning, stacklevel=4)
         _announce(f"{place.root}: read as {format.name} ({format.title}), {because}")
         source = format.open(request)
         regions = atlas or source.atlas
@@ -134,9 +146,12 @@ class Reading:
             raise ConnectomeError(f"say what a weight of {place.root} is: a measure such as 'streamline_count', 'mean_fa' or 'pearson'")
         rows, table, left_out, notes = people.match(source.ids, source.what, source.hint, options.strict)
         if people.table is None:
-            warnings.warn(f"no participants table given, nor in {beside}: these people have no phenotypes", ConnectomeWarning, stacklevel=4)
+            nor = "" if beside is None else f", nor in {beside}"
+            warnings.warn(f"no participants table given{nor}: these people have no phenotypes", ConnectomeWarning, stacklevel=4)
         signed = measure.lower() in SIGNED_MEASURES if signed is None else signed
-        reading = cls(source, format.name, because, rows, table, people.described, regions, measure, signed, options, left_out)
+        reading = cls(source, format.name, because, rows, table, people.described, regions, measure, signed, options, place, left_out)
+        if unread:
+            reading.notes.append(unread)
         for note in notes:
             reading._warn(note)
         reading.notes += source.notes
@@ -195,7 +210,7 @@ class Reading:
                 for row, fact in zip(rows, found, strict=True):
                     if isinstance(fact, Exception):
                         if self.options.strict:
-                            raise fact
+                            raise self._advised(fact, row)
                         fact = {"error": str(fact)}
                     facts[row] = fact
                 keep(rows.start, edges, facts[rows.start : rows.stop])
@@ -208,6 +223,12 @@ class Reading:
         self.table = self.table.iloc[kept]
         self.facts = {ids[row]: facts[row] for row in kept if facts[row]}
         return kept
+
+    def _advised(self, error: Exception, row: int) -> Exception:
+        """A person's error, with what to do where the file may be nobody's."""
+        if not self.source.parallel or not isinstance(error, ConnectomeError):
+            return error
+        return advised(error, self.source.files[self.rows[row]], self.source.files, self.place)
 
     def _finish(self, weights: NDArray) -> None:
         """Note, and warn of, what there was to note."""

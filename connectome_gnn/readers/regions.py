@@ -33,6 +33,8 @@ def read_atlas(atlas: Atlas | str | Path) -> Atlas:
     """An atlas from an atlas, the name of one (:meth:`connectome_gnn.atlas.Atlas.load`), or a table of regions."""
     if isinstance(atlas, Atlas):
         return atlas
+    if not isinstance(atlas, (str, Path)):
+        raise ConnectomeError(f"expected an Atlas, the name of one or a table of its regions, got a {type(atlas).__name__}")
     if not Path(atlas).is_file() and str(atlas) in NAMED:
         return Atlas.load(atlas)
     return read_regions(Path(atlas))

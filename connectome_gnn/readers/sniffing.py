@@ -9,7 +9,7 @@ from pathlib import Path
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.readers.text import decode, is_number, split_lines
 
-__all__ = ["first_lines", "is_edge_list", "looking_like", "looks_numeric"]
+__all__ = ["first_lines", "first_rows", "is_edge_list", "looking_like", "looks_numeric"]
 
 LOOK = 65_536
 MOST_LOOKED_AT = 200
@@ -28,6 +28,11 @@ def first_lines(path: Path, size: int = LOOK) -> list[str]:
         return []
     whole = lines if len(data) <= size or len(lines) < 2 else lines[:-1]
     return [line for line in whole if line.strip()]
+
+
+def first_rows(path: Path) -> list[list[str]]:
+    """Cells of the first whole lines of a text file, comments left out."""
+    return [_cells(line) for line in first_lines(path) if not line.lstrip().startswith("#")]
 
 
 def looking_like(files: Sequence[Path], test: Callable[[Path], bool]) -> list[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.atlases.sides import hemisphere_of
 from connectome_gnn.errors import ConnectomeError
+from connectome_gnn.readers.apart import nothing_in
 from connectome_gnn.readers.archives import open_zip, read_member
 from connectome_gnn.readers.regions import atlas_of_labels
 from connectome_gnn.readers.source import EVERYBODY, Claim, Format, RawConnectome, Request, Source
@@ -93,7 +94,7 @@ def _open(request: Request) -> Source:
     place = request.place
     files = place.with_suffix(".zip")
     if not files:
-        raise ConnectomeError(f"{place.root} holds no .zip file; expected The Virtual Brain's connectivity archives")
+        raise nothing_in(place, [".zip"], "The Virtual Brain's connectivity archives")
     matrix = request.key or "weights"
     if matrix not in MATRICES:
         raise ConnectomeError(f"{place.root}: expected weights or tract_lengths as key, got {matrix!r}")

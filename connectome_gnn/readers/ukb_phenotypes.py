@@ -149,9 +149,11 @@ def read_ukb_phenotypes(
     Raises
     ------
     FileNotFoundError, ConnectomeError
-        If the table is missing, malformed, has no eid or no field of the visit, or lists a person twice.
+        If the table is missing, malformed, has no eid or no field of the visit, or lists a person twice, or the visit is no number.
     """
     path = Path(path)
+    if isinstance(instance, bool) or not isinstance(instance, (int, np.integer)) or instance < 0:
+        raise ConnectomeError(f"expected the visit (instance) as a number such as 2, the first imaging visit, got {instance!r}")
     names, delimiter = _header(path)
     known = FIELDS if dictionary is None else {**_dictionary(Path(dictionary)), **FIELDS}
     eid = next((place for place, name in enumerate(names) if name.lower() in EID), None)
