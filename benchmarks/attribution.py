@@ -3,7 +3,8 @@
 python benchmarks/attribution.py [--people 8086] [--regions 200] [--phenotypes 194] [--cohorts 100] [--splits 20]
     [--parts NAME ...] [--small]
 
-The truth of groups and of phenotypes is the simulator's own Shapley values of the true mean; an interval is judged against the same fitted
+The truth of groups and of phenotypes is the simulator's own Shapley values of the true mean; contributions and permutation, which ask what
+is lost without a phenotype, are ranked against the simulator's own contributions too. An interval is judged against the same fitted
 model's value on 20,000 fresh people of the same world. Age maps are those of real cohorts in CONNECTOME_GNN_DATA, and left out without it.
 Parts that are not measured again keep their place in results/attribution.json. ``--small`` runs every part at a size of seconds and writes
 nothing.
@@ -16,6 +17,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 
@@ -43,6 +45,8 @@ ASSOCIATION, SENSORY = ["Frontoparietal", "Default"], ["Visual"]
 PARTS = ("truth", "coverage", "no_effect", "seeds", "age_maps")
 SHARES = ("contribution", "shapley", "gradient")
 """Methods whose values are parts of what all phenotypes explain together."""
+LOSSES = ("contribution", "permutation")
+"""Methods that ask what is lost without a phenotype."""
 
 
 def truth_recovered(people: int, regions: int, phenotypes: int, seed: int, settings: dict) -> dict:
@@ -61,13 +65,15 @@ def truth_recovered(people: int, regions: int, phenotypes: int, seed: int, setti
     groups = why.groups[why.groups["missing"] == "reference"].set_index(["method", "group"])
     planted = truth.by_phenotype["variance"] > 0
     ranks: dict[str, dict[str, float]] = {}
-    values = true_phenotypes(truth.world)
+    values, alone = true_phenotypes(truth.world), true_contributions(truth.world)
     for method in dict.fromkeys(why.phenotypes["method"]):
         rows = why.phenotypes[(why.phenotypes["method"] == method) & (why.phenotypes["missing"] == "reference")].set_index("phenotype")
         if method == "sensitivity":
             ranks[method] = {"value": rank(rows["value"][planted], truth.by_phenotype["variance"][planted])}
         else:
             ranks[method] = {column: rank(rows[column][planted], values[planted]) for column in ("value", "raw")}
+        if method in LOSSES:
+            ranks[f"{method}, of true contributions"] = {column: rank(rows[column][planted], alone[planted]) for column in ("value", "raw")}
     return {
         "people": people,
         "regions": regions,
@@ -108,15 +114,9 @@ def true_maps(world: World) -> pd.DataFrame:
 def true_phenotypes(world: World) -> pd.Series:
     """Shapley value (P,) of each phenotype, from the true mean, over orders in which phenotypes become known, an order a person."""
     effects = world.effects
-    names, schema = effects.schema.names, effects.schema
-    owner = np.append(schema.owner, names.index("age"))
+    names = effects.schema.names
     people = effects.reference[:REFERENCE]
-    everything = effects.scores(people)
-
-    def lost(known: np.ndarray) -> np.ndarray:
-        left = everything - effects.scores(np.where(known[:, owner], people, 0))
-        return np.einsum("nq,nq->n", left @ world.products, left)
-
+    lost = losses(world, people)
     generator, total = np.random.default_rng(0), np.zeros(len(names))
     for _ in range(ORDERS):
         order = generator.random((len(people), len(names))).argsort(1)
@@ -129,6 +129,28 @@ def true_phenotypes(world: World) -> pd.Series:
                 np.add.at(total, joined, before - after)
                 before = after
     return pd.Series(total / (2 * ORDERS * len(people)), index=pd.Index(names, name="phenotype"))
+
+
+def true_contributions(world: World) -> pd.Series:
+    """What is lost (P,) without each phenotype, from the true mean."""
+    names, people = world.effects.schema.names, world.effects.reference[:REFERENCE]
+    lost = losses(world, people)
+    without = ~np.eye(len(names), dtype=bool)
+    values = [lost(np.broadcast_to(known, (len(people), len(names)))).mean() for known in without]
+    return pd.Series(values, index=pd.Index(names, name="phenotype"))
+
+
+def losses(world: World, people: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What the true mean of people loses (N,) where only some of their phenotypes are known, (N, P)."""
+    effects = world.effects
+    owner = np.append(effects.schema.owner, effects.schema.names.index("age"))
+    everything = effects.scores(people)
+
+    def lost(known: np.ndarray) -> np.ndarray:
+        left = everything - effects.scores(np.where(known[:, owner], people, 0))
+        return np.einsum("nq,nq->n", left @ world.products, left)
+
+    return lost
 
 
 def seeds_agree(people: int, regions: int, phenotypes: int, settings: dict) -> dict:

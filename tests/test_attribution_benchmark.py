@@ -36,6 +36,12 @@ def test_true_values_of_phenotypes_sum_to_what_all_explain(measuring) -> None:  
     groups = values.groupby([p.group for p in world.effects.schema.phenotypes]).sum()
     truth = world.by_group["shapley"]
     np.testing.assert_allclose(groups[truth.index] / groups.sum(), truth / truth.sum(), atol=0.03)
+    alone = measuring.true_contributions(world)
+    table = world.effects.reference[: measuring.REFERENCE].copy()
+    columns = np.append(world.effects.schema.owner, world.effects.schema.names.index("age")) == world.effects.schema.names.index("sex")
+    table[:, columns] = 0
+    gone = people - world.effects.scores(table)
+    assert alone["sex"] == pytest.approx(np.einsum("nq,nq->n", gone @ world.products, gone).mean())
 
 
 @pytest.mark.filterwarnings("ignore::connectome_gnn.errors.ConnectomeWarning")

@@ -344,3 +344,12 @@ def test_at_most_so_many_people_by_seed() -> None:
 def test_trajectories_that_make_no_sense_are_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ConnectomeError, match=says):
         trajectory(model(), "age", **arguments)
+
+
+def test_one_person_is_a_row_of_the_table_and_ends_may_be_an_array() -> None:
+    person = inside().iloc[3]
+    changes: tuple[Any, ...] = ({"age": np.array([50, 60])}, "age: 50 -> 60")
+    found = [effect_map(model(), change, at=person).change for change in changes]
+    by_name = effect_map(model(), "age: 50 -> 60", at=dict(person)).change
+    for one in found:
+        np.testing.assert_array_equal(one, by_name)

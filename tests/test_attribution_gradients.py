@@ -119,6 +119,16 @@ def test_attributions_are_complete_and_the_two_engines_agree(name: str, baseline
     np.testing.assert_allclose(captum.table, own.table, rtol=1e-5, atol=1e-5 * np.abs(own.table.to_numpy()).max())
 
 
+def test_who_misses_more_than_a_hundredth_is_gone_through_with_more_points() -> None:
+    given: dict[str, Any] = {"phenotypes": profiles(), "n_steps": 1}
+    own = integrated_gradients(closed(), measure=strength(), engine="own", **given)
+    assert own.residual.max() < 0.01
+    assert regional_gradients(closed(), n_bootstrap=5, **given).residual.max() < 0.01
+    pytest.importorskip("captum", reason="captum is not installed (extra attribution)")
+    captum = integrated_gradients(closed(), measure=strength(), engine="captum", **given)
+    np.testing.assert_allclose(captum.table, own.table, rtol=1e-5, atol=1e-5 * np.abs(own.table.to_numpy()).max())
+
+
 def test_captum_on_encoded_columns_gives_the_same() -> None:
     captum = pytest.importorskip("captum.attr", reason="captum is not installed (extra attribution)")
     model = opened()

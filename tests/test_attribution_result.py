@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,13 @@ def test_integrated_gradients_sum_to_what_is_explained() -> None:
     assert rows["gradient"].idxmax() == rows["shapley"].idxmax()
 
 
+def test_what_bends_takes_more_points() -> None:
+    train, test = cg.simulate_cohort(120, 12, 6, seed=2, measure="pearson").split(0.6, seed=0)
+    model = cg.ConnectomeGenerator(seed=0, network=None).fit(train, distribution=False)
+    result = cg.attribute(model, test, methods=("gradient",), by=("group", "phenotype"), n_bootstrap=2, n_permutations=0, n_jobs=1)
+    assert result.validate().set_index("check").filter(like="gradients", axis=0)["found"].max() < 0.003
+
+
 @pytest.mark.parametrize("score", ["capture", "strength", "own"])
 def test_scores_of_samples(score: str) -> None:
     def own(generated: cg.Cohort, real: cg.Cohort) -> np.ndarray:
@@ -253,6 +261,19 @@ def test_single_phenotypes_have_maps_that_are_computed_when_they_are_looked_at()
     with pytest.raises(ConnectomeError, match="global_strength is one of"):
         result.phenotype_maps.table("gone")  # type: ignore[arg-type]
     assert cg.attribute(ridge(), cohort, by=("group", "region"), **QUICK).phenotype_maps is None
+
+
+def test_it_can_be_handed_to_another_process() -> None:
+    result = cg.attribute(generator(), held_out(), missing=("reference",), **QUICK)
+    again = pickle.loads(pickle.dumps(result))
+    assert again.to_json() == result.to_json()
+    pd.testing.assert_frame_equal(again.region_map("age"), result.region_map("age"))
+    pd.testing.assert_frame_equal(again.edges["age"], result.edges["age"])
+
+
+def test_a_single_group_or_network_needs_no_list() -> None:
+    np.testing.assert_array_equal(why().ratio("body", "age_sex"), why().ratio(["body"], ["age_sex"]))
+    assert why().network_difference("body", "Visual", "Default") == why().network_difference("body", ["Visual"], ["Default"])
 
 
 def test_figures_show_what_there_is_to_see(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fitted import fit_small, small_cohort
 import connectome_gnn as cg
 from connectome_gnn.attribution.coalitions import Game, interaction_weights, sampled_shapley, shapley_weights
 from connectome_gnn.attribution.explained import Observed, StrengthShares
-from connectome_gnn.attribution.importance import permuted_within, strata_of
+from connectome_gnn.attribution.importance import effect_of, permutation_importances, permuted_within, strata_of, swapped
 from connectome_gnn.attribution.mean_path import MeanPath
 from connectome_gnn.attribution.predictor import Predictor
 from connectome_gnn.attribution.profiles import Profiles
@@ -211,12 +211,50 @@ def test_strata_hold_ten_people_alike_and_permutations_stay_inside() -> None:
     _, test, model = simulated()
     game, _ = parts(model, test, "conditional")
     player = list(game.players).index("body")
-    strata = strata_of(game, player)
+    strata = strata_of(game, player, effect_of(game, player))
     assert np.bincount(strata).min() >= 10
     order = permuted_within(strata, np.random.default_rng(0))
     assert sorted(order) == list(range(len(test))) and (strata[order] == strata).all() and (order != np.arange(len(test))).mean() > 0.8
     sex = (test.phenotypes["sex"] == "M").to_numpy()
     assert np.mean([sex[strata == s].var() for s in np.unique(strata)]) < 0.6 * sex.var()  # height and weight go with sex
+
+
+@pytest.mark.parametrize("missing", ["reference", "conditional"])
+def test_one_permutation_of_what_is_the_same_in_everybody_tells_all_pairs(missing: str) -> None:
+    train, test, _ = simulated()
+    test = test.take(slice(0, 60))
+    game, seen = parts(Ridge(seed=0).fit(train, distribution=False), test, missing)
+    full, everybody = game.full(), np.arange(len(test))
+    for part in permutation_importances(game, seen, regions=True, seed=[0], n_permuted=1):
+        numbers = list(game.players.values())[part.player]
+        strata = strata_of(game, part.player, effect_of(game, part.player)) if missing == "conditional" else np.zeros(len(test), int)
+        pairs = np.full((len(test), len(test), 2), np.nan)  # who is predicted, whose values, measured and implied
+        for donor in everybody:
+            swap = game.predictor.coordinates(swapped(game.profiles, numbers, np.full(len(test), donor)))
+            alike = strata == strata[donor]
+            pairs[alike, donor] = (seen.gains(full, full) - seen.gains(swap, full))[alike]
+        as_host, as_donor = np.nanmean(pairs, 1), np.nanmean(pairs, 0)
+        of_stratum = np.array([np.nanmean(as_host[strata == one], 0) for one in strata])
+        assert part.everything.sum() == pytest.approx(as_host[:, 0].sum(), rel=1e-4, abs=1e-2)
+        np.testing.assert_allclose(part.implied, (as_host + as_donor - of_stratum)[:, 1], rtol=1e-3, atol=1e-2)
+        np.testing.assert_allclose(part.regions.sum(1)[:, 0] / 2, part.everything, rtol=1e-3, atol=1e-2)
+
+
+def test_permutations_of_interacting_phenotypes_are_right_on_average_and_count_their_chance_once() -> None:
+    _, test, model = simulated()
+    test = test.take(slice(0, 60))
+    game, seen = parts(model, test)
+    player = list(game.players).index("age_sex")
+    numbers, full = game.players["age_sex"], game.full()
+    donors = (game.predictor.coordinates(swapped(game.profiles, numbers, np.full(len(test), one))) for one in range(len(test)))
+    truth = seen.gain(full) - np.mean([seen.gain(swap) for swap in donors], 0)
+    drawn = [list(permutation_importances(game, seen, regions=False, seed=[seed], n_permuted=3))[player].everything for seed in range(40)]
+    chance = np.std([part.sum() for part in drawn], ddof=1)
+    assert abs(np.mean([part.sum() for part in drawn]) - truth.sum()) < 4 * chance / np.sqrt(40)
+    # What chance adds to the variance that parts of people show is what it adds to their sum.
+    own = np.sum((np.mean(drawn, 0) - np.mean(drawn)) ** 2)
+    shown = np.mean([np.sum((part - part.mean()) ** 2) for part in drawn]) - own
+    assert 0.4 * chance**2 < shown < 2.5 * chance**2
 
 
 def test_total_strength_is_one_direction() -> None:
@@ -293,4 +331,4 @@ def test_where_the_others_tell_nothing_all_people_are_one_stratum() -> None:
     encoded = model.schema.encode(test.phenotypes)
     everything = {"all": tuple(range(len(model.schema.names)))}
     game = Game(Predictor.of(model, encoded), Profiles.of(model.schema, encoded, 0), everything, "conditional")
-    assert (strata_of(game, 0) == 0).all()
+    assert (strata_of(game, 0, effect_of(game, 0)) == 0).all()

@@ -59,13 +59,16 @@ def attribute(
     cohort : real people, not those the model was fitted to (their own noise would count as explained).
     methods : any of
 
-        - ``contribution``: the score with everything known, less the score without the phenotype (the last to come);
+        - ``contribution``: the score with everything known, less the score without the phenotype (the last to come): what it alone adds;
         - ``shapley``: its mean gain over all orders in which phenotypes become known; exact for up to 10 groups or phenotypes, sampled
           beyond;
         - ``permutation``: the loss when its values are other people's; with ``missing="conditional"`` those of people in whom correlated
           traits tell the same;
         - ``sensitivity``: the variance it moves in generated connectomes;
         - ``gradient``: integrated gradients of the score as all phenotypes come in together (a ConnectomeGenerator's only).
+
+        To share out what is explained, and to rank phenotypes by it, take ``shapley`` or ``gradient``. Without one of several that go
+        together little is lost: ``contribution`` and ``permutation`` rank them lower than what they explain between them.
     score : ``"r2"``, R2 beyond the mean; ``"capture"``, correlation across people of edges; the name of a global or nodal topology measure,
         captured likewise; or a function of the generated people (a Cohort, ``n_samples`` rows a person) and the real ones, which returns
         one number a person. Scores other than R2 take samples of every coalition, and are for groups alone.

@@ -103,7 +103,7 @@ def _change(phenotype: Phenotype, change: Any) -> Change:
             raise ConnectomeError(f"phenotype {phenotype.name!r} is {phenotype.kind} and has no standard deviations; write level -> level")
         return Change(phenotype.name, steps=float(steps[1]), mean=phenotype.mean[0], scale=phenotype.scale[0])
     ends = [end.strip() for end in change.split("->")] if isinstance(change, str) else change
-    if not isinstance(ends, (tuple, list)) or len(ends) != 2:
+    if not isinstance(ends, (tuple, list, np.ndarray)) or len(ends) != 2:
         raise ConnectomeError(f"change of {phenotype.name!r}: expected two values, as in 50 -> 70 or (50, 70), or +1 SD, got {change!r}")
     before, after = (known_value(phenotype, end) for end in ends)
     return Change(phenotype.name, before, after)
@@ -129,7 +129,7 @@ def known_value(phenotype: Phenotype, value: Any) -> Any:
     return code
 
 
-def profiles_at(at: pd.DataFrame | Cohort | Mapping[str, Any] | None, model: ConnectomeModel) -> pd.DataFrame:
+def profiles_at(at: pd.DataFrame | Cohort | pd.Series | Mapping[str, Any] | None, model: ConnectomeModel) -> pd.DataFrame:
     """Profiles, a row a person, with the model's phenotypes: of a table or cohort, of one profile, or (None) of the population mean.
 
     Raises
@@ -139,6 +139,8 @@ def profiles_at(at: pd.DataFrame | Cohort | Mapping[str, Any] | None, model: Con
     """
     check_model(model)
     names = model.schema.names
+    if isinstance(at, pd.Series):
+        at = {str(name): value for name, value in at.items()}
     if at is None or isinstance(at, Mapping):
         known = {phenotype.name: phenotype for phenotype in model.schema.phenotypes}
         strange = [name for name in at or {} if name not in known]

@@ -82,7 +82,7 @@ class EffectMap:
 def effect_map(
     model: ConnectomeModel,
     change: str | Mapping[str, Any],
-    at: pd.DataFrame | Cohort | Mapping[str, Any] | None = None,
+    at: pd.DataFrame | Cohort | pd.Series | Mapping[str, Any] | None = None,
     *,
     scale: Literal["modelling", "weights"] = "modelling",
     global_strength: GlobalStrength = "keep",

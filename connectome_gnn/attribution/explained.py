@@ -118,6 +118,23 @@ class Observed:
             out[:, region, 1] = 2 * np.einsum("nl,nl->n", turned, full) - own
         return out
 
+    def slopes(self, coordinates: NDArray[np.float32], moves: NDArray[np.float32], full: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How fast :meth:`gains` grow where predictions with some coordinates start to move, all (N, L): ``2 (x - c) . m``, (N, 2)."""
+        c, m, f = (some.astype(np.float64) for some in (coordinates, moves, full))
+        turned = m @ self.gram
+        measured = np.einsum("nl,nl->n", self.along, m) - np.einsum("nl,nl->n", c, turned)
+        return 2 * np.stack([measured, np.einsum("nl,nl->n", f - c, turned)], 1)
+
+    def region_slopes(self, coordinates: NDArray[np.float32], moves: NDArray[np.float32], full: NDArray[np.float32]) -> NDArray[np.float32]:
+        """:meth:`slopes` over each region's edges, (N, R, 2)."""
+        out = np.empty((*self.region_along.shape[:2], 2), np.float32)
+        out[..., 0] = np.einsum("nrl,nl->nr", self.region_along, 2 * moves, optimize=False)
+        for region, gram in enumerate(self.region_gram.astype(np.float32)):
+            turned = 2 * moves @ gram
+            out[:, region, 0] -= np.einsum("nl,nl->n", coordinates, turned)
+            out[:, region, 1] = np.einsum("nl,nl->n", full - coordinates, turned)
+        return out
+
     def squares(self, coordinates: NDArray[np.float32]) -> NDArray[np.float64]:
         """Sum of squares (N,) of predictions with these coordinates (N, L)."""
         c = coordinates.astype(np.float64)

@@ -15,9 +15,6 @@ from connectome_gnn.phenotypes import Encoded
 
 __all__ = ["Parts", "contributions", "exact_shapley", "interactions", "permutation_importances", "sensitivities"]
 
-PERMUTED = 5
-"""Times that a player is permuted."""
-
 FEWEST_ALIKE = 10
 """People in a stratum."""
 
@@ -91,38 +88,55 @@ def sensitivities(game: Game, seen: Observed, *, regions: bool) -> Iterator[Part
         yield Parts(player, seen.squares(moved), regions=by_region[..., None])
 
 
-def permutation_importances(game: Game, seen: Observed, *, regions: bool, seed: list[int], n_permuted: int = PERMUTED) -> Iterator[Parts]:
+def permutation_importances(game: Game, seen: Observed, *, regions: bool, seed: list[int], n_permuted: int) -> Iterator[Parts]:
     """By how much less is explained when a player's phenotypes, all of them together, are another person's.
 
     With ``missing="reference"`` any other person's; with ``"conditional"`` that of a person of the same stratum, people in whom the other
     phenotypes tell the same of this player's effect (Strobl et al. 2008, BMC Bioinformatics 9:307). A person counts as the one who is
     predicted, and as the one whose values are borrowed.
+
+    Permutations show a few of all pairs of people. Did values do the same in whomever they are, the loss over all pairs would be known:
+    what the drawn ones differ from it by is taken off (a control variate), and what a person's values do to others is read off it. So
+    the chance of the draw is smaller, and counted once; as a part of both people of a pair it would count twice.
     """
     full = game.full()
 
-    def gains(coordinates: NDArray[np.float32]) -> list[NDArray]:
-        by_region = seen.region_gains(coordinates, full) if regions else np.empty((len(full), 0, 2), np.float32)
-        return [seen.gains(coordinates, full), by_region]
+    def both(everything: Callable[..., NDArray], of_regions: Callable[..., NDArray], *given: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Numbers of everything, and of each region, (N, 1 + R, ...)."""
+        found = everything(*given)[:, None]
+        return np.concatenate([found, of_regions(*given)], 1) if regions else found
 
-    whole = gains(full)
+    whole = both(seen.gains, seen.region_gains, full, full)
     for player, numbers in enumerate(game.players.values()):
         generator = np.random.default_rng([*seed, player])
-        strata = np.zeros(len(full), np.intp) if game.missing == "reference" else strata_of(game, player)
-        lost = [np.zeros_like(part) for part in whole]
+        effect = effect_of(game, player)
+        strata = np.zeros(len(full), np.intp) if game.missing == "reference" else strata_of(game, player, effect)
+        own = centred_within(effect, strata)
+        size = both(seen.squares, seen.region_squares, own)[..., None]
+        lost, borrowed = np.zeros_like(whole), np.zeros_like(own)
         for _ in range(n_permuted):
             order = permuted_within(strata, generator)
-            found = gains(game.predictor.coordinates(swapped(game.profiles, numbers, order)))
-            for total, before, after in zip(lost, whole, found, strict=True):
-                total += _hosts_and_donors(before - after, order)
-        measured, implied = (lost[0] / n_permuted).T
-        yield Parts(player, measured, implied, lost[1] / np.float32(n_permuted))
+            swap = game.predictor.coordinates(swapped(game.profiles, numbers, order))
+            lost += whole - both(seen.gains, seen.region_gains, swap, full) - size[order]
+            borrowed += own[order]
+        lost += both(seen.slopes, seen.region_slopes, full - own, borrowed, full)
+        lost = lost / n_permuted + size
+        yield Parts(player, lost[:, 0, 0], lost[:, 0, 1], lost[:, 1:].astype(np.float32))
 
 
-def _hosts_and_donors(lost: NDArray, order: NDArray[np.intp]) -> NDArray:
-    """Each person's part in a mean over pairs, as host and as donor; the sum stays what it is."""
-    given = np.empty_like(lost)
-    given[order] = lost
-    return lost + given - lost.mean(0)
+def effect_of(game: Game, player: int) -> NDArray[np.float32]:
+    """What a player's values do to the prediction, (N, L): as it is, less that with the player missing."""
+    if game.missing == "reference":
+        return game.full() - game.without(player)
+    known = game.mask(game.everybody - {player})
+    return game.full() - game.predictor.coordinates(game.profiles.known(known))
+
+
+def centred_within(values: NDArray[np.float32], strata: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Rows (N, L) less the mean of those of the same stratum."""
+    sums = np.zeros((strata.max() + 1, values.shape[1]))
+    np.add.at(sums, strata, values)
+    return values - (sums / np.bincount(strata)[:, None]).astype(np.float32)[strata]
 
 
 def swapped(profiles: Profiles, numbers: tuple[int, ...], order: NDArray[np.intp]) -> Encoded:
@@ -136,16 +150,14 @@ def swapped(profiles: Profiles, numbers: tuple[int, ...], order: NDArray[np.intp
     return Encoded(values, missing, encoded.columns, encoded.owner)
 
 
-def strata_of(game: Game, player: int) -> NDArray[np.intp]:
-    """Strata of at least ten people alike in what the other phenotypes tell of a player's effect on the prediction.
+def strata_of(game: Game, player: int, effect: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Strata of at least ten people alike in what the other phenotypes tell of a player's effect (N, L) on the prediction.
 
-    The effect, the prediction less that with the player missing, is regressed on the others' encoded columns; its two leading components
-    are cut into as many quantiles as people allow, the second within the first.
+    The effect is regressed on the others' encoded columns; its two leading components are cut into as many quantiles as people allow, the
+    second within the first.
     """
     profiles = game.profiles
-    known = game.mask(game.everybody - {player})
-    missing = game.predictor.coordinates(profiles.known(known))
-    effect = (game.full() - missing).astype(np.float64)
+    known, effect = game.mask(game.everybody - {player}), effect.astype(np.float64)
     others = profiles.encoded.values[:, known[profiles.encoded.owner]]
     others = others - others.mean(0)
     gram = others.T @ others + 0.01 * len(others) * np.eye(others.shape[1])

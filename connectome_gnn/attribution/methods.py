@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from connectome_gnn.attribution.coalitions import MOST_EXACT, TOGETHER_PAIRS, Game, sampled_pairs, sampled_shapley, sampled_together
 from connectome_gnn.attribution.explained import GlobalStrength, Observed
-from connectome_gnn.attribution.importance import PERMUTED, Parts, contributions, exact_shapley, permutation_importances, sensitivities
+from connectome_gnn.attribution.importance import Parts, contributions, exact_shapley, permutation_importances, sensitivities
 from connectome_gnn.attribution.scene import Scene
 
 __all__ = ["importances"]
@@ -19,7 +19,12 @@ EVALUATIONS = 2_000_000
 
 MOST_PAIRS = 4
 ERROR_PEOPLE = 400
-PERMUTED_PHENOTYPES = 2
+
+PERMUTED_PEOPLE = 10_000
+"""Predictions of one person that permuting all players takes, where it can be chosen."""
+
+FEWEST_PERMUTED, FEWEST_OF_MANY, MOST_PERMUTED = 3, 2, 20
+"""Times that each player is permuted: at least, at least of more players than are gone through exactly, and at most."""
 
 
 def importances(scene: Scene, game: Game, strength: GlobalStrength, *, regions: bool) -> Iterator[tuple[str, Iterator[Parts]]]:
@@ -33,7 +38,8 @@ def importances(scene: Scene, game: Game, strength: GlobalStrength, *, regions: 
     if "shapley" in plan.methods and (game.missing == "reference" or len(game) <= MOST_EXACT or game.players is scene.groups):
         yield "shapley", _shapley(scene, game, seen, regions=regions)
     if "permutation" in plan.methods:
-        times = PERMUTED if len(game) <= MOST_EXACT else PERMUTED_PHENOTYPES
+        fewest = FEWEST_PERMUTED if len(game) <= MOST_EXACT else FEWEST_OF_MANY
+        times = int(np.clip(PERMUTED_PEOPLE // (len(game) * len(game.profiles)), fewest, MOST_PERMUTED))
         yield "permutation", permutation_importances(game, seen, regions=regions, seed=[plan.seed, 1], n_permuted=times)
     if "sensitivity" in plan.methods:
         yield "sensitivity", sensitivities(game, seen, regions=regions)

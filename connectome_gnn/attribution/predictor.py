@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,13 @@ def _of_generator(model: ConnectomeGenerator) -> Predictor:
     k = len(model.gate)
     gate = np.zeros((k, len(closed.basis)), np.float32)
     gate[:, :k] = np.diag(model.gate)  # the components come first in the basis
+    return Predictor(model.schema, closed.basis, partial(_with_network, model), np.concatenate([maps, gate]))
 
-    def design(encoded: Encoded) -> NDArray[np.float32]:
-        components = np.mean([member.components(encoded) for member in model.members], 0)
-        return np.concatenate([closed.design(encoded), components.astype(np.float32)], 1)
 
-    return Predictor(model.schema, closed.basis, design, np.concatenate([maps, gate]))
+def _with_network(model: ConnectomeGenerator, encoded: Encoded) -> NDArray[np.float32]:
+    """Features of the closed form, and behind them what the network adds to the components."""
+    components = np.mean([member.components(encoded) for member in model.members], 0)
+    return np.concatenate([model.closed_form.design(encoded), components.astype(np.float32)], 1)
 
 
 class _PassingSchema(PhenotypeSchema):
@@ -127,11 +129,15 @@ class _PassingSchema(PhenotypeSchema):
 def _deviation_of(model: ConnectomeModel) -> Callable[[Encoded], NDArray[np.float32]]:
     """A model's deviations of encoded profiles in place of a table; levels that only the source of a fine-tuned one knows are lost."""
     if hasattr(model, "classes") or getattr(model, "transfer", None) is not None:  # looks at the table itself
-        return lambda encoded: model._deviation(_table(model.schema, encoded))
+        return partial(_of_table, model)
     twin = copy(model)
     twin.schema = _PassingSchema(model.schema.phenotypes, model.schema.covariance, model.schema.limit)
     twin.features = replace(model.features, schema=twin.schema)
     return twin._deviation  # type: ignore[return-value]
+
+
+def _of_table(model: ConnectomeModel, encoded: Encoded) -> NDArray[np.float32]:
+    return model._deviation(_table(model.schema, encoded))
 
 
 def _table(schema: PhenotypeSchema, encoded: Encoded) -> pd.DataFrame:

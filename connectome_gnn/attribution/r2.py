@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,14 @@ def attribute_r2(model: ConnectomeModel, cohort: Cohort, plan: Plan, advance: Ca
         notes=tuple(notes),
         every_phenotype=len(plan.phenotypes) == len(model.schema.names),
         edges=EdgeMaps(cohort, model.space, tuple(_edge_games(scene)), scene.bootstrap.units),
-        phenotype_maps=PhenotypeMaps(scene) if {"phenotype", "region"} <= set(plan.by) else None,
+        phenotype_maps=PhenotypeMaps(replace(scene, advance=_silent)) if {"phenotype", "region"} <= set(plan.by) else None,
         _draws=draws,
         _network_draws=network_draws,
     )
+
+
+def _silent(*_: Any) -> None:
+    """Progress of what is over; unlike a bar's it can be pickled."""
 
 
 def _edge_games(scene: Scene) -> Iterator[Game]:

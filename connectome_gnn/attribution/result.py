@@ -130,15 +130,17 @@ class Attribution:
             table = table[table[column] == wanted]
         return table[[*columns, "value", "low", "high", "p", "q"]]
 
-    def ratio(self, above: Sequence[str], below: Sequence[str], method: str = "shapley", missing: Missing = "reference") -> Contrast:
-        """How many times as much some groups explain as others, both summed, with a 95 % interval from the same resamples.
+    def ratio(
+        self, above: str | Sequence[str], below: str | Sequence[str], method: str = "shapley", missing: Missing = "reference"
+    ) -> Contrast:
+        """How many times as much a group or several explain as others, both summed, with a 95 % interval from the same resamples.
 
         Raises
         ------
         ConnectomeError
             If a group, method or ``missing`` was not computed.
         """
-        draws = [sum(self._drawn(group, method, missing) for group in side) for side in (above, below)]
+        draws = [sum(self._drawn(group, method, missing) for group in _names(side)) for side in (above, below)]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(draws[1] > 0, draws[0] / draws[1], np.nan)
         low, high = percentiles(ratio[1:, None])
@@ -147,20 +149,20 @@ class Attribution:
     def network_difference(
         self,
         of: str,
-        first: Sequence[str],
-        second: Sequence[str],
+        first: str | Sequence[str],
+        second: str | Sequence[str],
         method: str = "shapley",
         missing: Missing = "reference",
         global_strength: GlobalStrength = "keep",
     ) -> Contrast:
-        """How much more a group explains in some networks than in others, each side the mean of its networks, with a 95 % interval.
+        """How much more a group explains in a network or several than in others, each side the mean of its networks, with a 95 % interval.
 
         Raises
         ------
         ConnectomeError
             If there is no such map or network.
         """
-        names = list(self.network_map(of, method, missing, global_strength).index)
+        names, first, second = list(self.network_map(of, method, missing, global_strength).index), _names(first), _names(second)
         unknown = [name for name in (*first, *second) if name not in names]
         if unknown:
             raise ConnectomeError(f"the atlas has no network {unknown[0]!r}; it has {listed(names)}")
@@ -294,6 +296,11 @@ class Attribution:
 
     def __str__(self) -> str:
         return self.summary()
+
+
+def _names(given: str | Sequence[str]) -> Sequence[str]:
+    """Several names, or the one."""
+    return (given,) if isinstance(given, str) else given
 
 
 def _rendered(title: str, rows: pd.DataFrame, name: str, most: int) -> str:

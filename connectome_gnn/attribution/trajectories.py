@@ -35,7 +35,7 @@ def trajectory(
     by: str | None = None,
     measure: str = "strength",
     values: Sequence[Any] | None = None,
-    at: pd.DataFrame | Cohort | Mapping[str, Any] | None = None,
+    at: pd.DataFrame | Cohort | pd.Series | Mapping[str, Any] | None = None,
     most_people: int = 50,
     confidence: float = 0.95,
     n_refits: int = 0,
