@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import tracemalloc
 
 import networkx as nx
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from scipy.linalg import expm
 from torch import nn
 from torch.nn.utils import prune
 
 from connectome_gnn import topology
-from connectome_gnn.constrained import ConnectomeLinear, WiringRegulariser, communicability, prune_by_wiring_cost, ramp, wiring_cost
+from connectome_gnn.constrained import (
+    ConnectomeConstrainedNetwork,
+    ConnectomeLinear,
+    ConnectomeRecurrent,
+    LayerConfig,
+    Wiring,
+    WiringRegulariser,
+    communicability,
+    prune_by_wiring_cost,
+    ramp,
+    wiring_cost,
+)
 from connectome_gnn.errors import ConnectomeError
 
 PLACES = np.array([[0.0, 0, 0], [30, 40, 0], [0, 0, 12], [30, 40, 12]])
@@ -263,6 +277,42 @@ def test_others_tools_understand_it() -> None:
     assert torch.equal(layer.weight.detach(), expected)
 
 
+def test_copies_of_pruned_networks_compute_the_same_and_learn_on_their_own() -> None:
+    """Also after a call, which puts a computed tensor in the weight's place, and with masks of any other parameter."""
+    wiring = Wiring(RING, between(PLACES))
+    network = ConnectomeConstrainedNetwork(3, 2, [LayerConfig(wiring), LayerConfig(units=4), LayerConfig(wiring)], seed=0)
+    prune_by_wiring_cost(network, 0.4, {**network.distances(), "layers.1": between(PLACES)})
+    cell = ConnectomeRecurrent(3, 4, RING, trainable=True, bias=True, seed=0)
+    prune_by_wiring_cost(cell, 0.4, between(PLACES))
+    masked = ((network.input, "weight"), (network.head, "bias"), (cell, "input_weight"), (cell.recurrent, "bias"))
+    for part, name in masked:
+        prune.random_unstructured(part, name, 0.3)
+    for model, inputs in ((network, torch.ones(5, 3)), (cell, torch.ones(5, 2, 3))):
+        before = model(inputs)  # outputs, or states and the last one
+        twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.optim.swa_utils.AveragedModel(model).module]
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        for twin in twins:
+            assert prune.is_pruned(twin) and twin.state_dict().keys() == state.keys()
+            torch.testing.assert_close(twin(inputs), before, rtol=0, atol=0)
+            optimiser = torch.optim.SGD(twin.parameters(), lr=0.5, weight_decay=0.1)
+            answer = twin(inputs)
+            (answer if isinstance(answer, torch.Tensor) else answer[0]).sum().backward()
+            optimiser.step()
+            after = twin.state_dict()
+            assert not all(torch.equal(after[name], value) for name, value in state.items())
+            for name in (name for name in state if name.endswith("_mask")):
+                assert torch.equal(after[name], state[name])
+            copy.deepcopy(twin)
+        assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert (copy.deepcopy(network.layers[1]).weight == network.layers[1].weight).all() and isinstance(network.head, nn.Linear)
+    plain = nn.Linear(4, 4)  # of torch's own, as the documentation says
+    prune_by_wiring_cost(plain, 0.5, between(PLACES))
+    copy.deepcopy(plain)
+    with torch.no_grad():
+        plain(torch.ones(1, 4))
+    assert int((copy.deepcopy(plain).weight == 0).sum()) == 8
+
+
 def test_pruned_weights_stay_gone_under_training_and_dale() -> None:
     layer = ring(weights=[1.0, 2, 3, 4, 5, 6, 7, 8], signs=[1, -1, 1, -1])
     prune_by_wiring_cost(layer, 0.5, coordinates=PLACES)
@@ -316,7 +366,13 @@ def test_structured_pruning_takes_whole_receiving_units() -> None:
     assert torch.equal((soft.dense_weight() != 0).any(1), torch.tensor([True, True, True, False]))
 
 
-@pytest.mark.parametrize(("fraction", "schedule"), [(1.5, None), (-0.1, None), (0.5, 0), (0.5, (0.5, 0.2, 1)), (0.5, (0.5,)), (0.5, ())])
+@pytest.mark.parametrize(
+    ("fraction", "schedule"),
+    [
+        *((1.5, None), (-0.1, None), (float("nan"), None)),
+        *((0.5, schedule) for schedule in (0, 2.5, "cubic", (0.5, 0.2, 1), (0.5,), (), (np.nan, 1))),
+    ],
+)
 def test_fractions_and_schedules_that_make_no_sense_are_refused(fraction: float, schedule: object) -> None:
     with pytest.raises(ConnectomeError):
         prune_by_wiring_cost(ring(), fraction, coordinates=PLACES, schedule=schedule)
@@ -328,3 +384,20 @@ def test_distances_of_regions_are_those_of_units_regions_where_there_are_as_many
     rows, columns = (side.numpy() for side in layer.connections())
     by_hand = (layer.weight.detach().abs().numpy() * between(PLACES)[order[rows], order[columns]]).sum()
     assert float(wiring_cost(layer, between(PLACES))) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_lengths_are_computed_of_connections_alone() -> None:
+    n = 1500
+    chain = sparse.eye_array(n, k=1, format="csr") + sparse.eye_array(n, k=-1)
+    places = np.zeros((n, 3))
+    places[:, 0] = 2 * np.arange(n)
+    units = np.repeat(np.arange(n), 2)
+    layers = [ConnectomeLinear(n, n, chain, initialise="connectome", seed=0)]
+    layers += [ConnectomeLinear(2 * n, 2 * n, chain, assignment=units, initialise="connectome", seed=0)]
+    for layer in layers:
+        tracemalloc.start()
+        cost = float(wiring_cost(layer, coordinates=places).detach())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert cost == pytest.approx(2 * float(layer.weight.detach().abs().sum()), rel=1e-5)
+        assert peak < n * n

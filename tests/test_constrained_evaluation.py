@@ -297,11 +297,20 @@ def test_masks_of_any_parameter_survive_a_lesion() -> None:
         ((np.ones((3, 4)), ["a", "b", "c"]), "without gaps"),
         (np.ones((3, 4)), "a pair"),
         ((np.ones((0, 4)), np.ones(0)), "at least one"),
+        ((np.full((3, 4), "a"), np.arange(3)), "inputs must be numbers"),
+        ((np.full((3, 4), np.nan), np.arange(3)), "answers to 3 of 3 cases are NaN"),
+        ((np.ones((3, 5)), np.arange(3)), "inputs of shape"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(data: object, message: str) -> None:
     with pytest.raises(ConnectomeError, match=message):
         evaluate_constraints(network(), data)
+
+
+@pytest.mark.parametrize("option", [{"n_nulls": 0}, {"n_lesions": 0}, {"n_bootstrap": -1}, {"seed": -1}])
+def test_numbers_out_of_range_are_refused(option: dict[str, int]) -> None:
+    with pytest.raises(ConnectomeError, match=f"expected {next(iter(option))} to be"):
+        evaluate_constraints(network(), cases(), **option)
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from tiny import make_cohort
 from torch import nn
 
@@ -158,6 +159,7 @@ def test_the_priors_of_this_machine_are_read(name: str, data_folder: Any) -> Non
     "arguments",
     [
         {"connectivity": np.ones((2, 3))},
+        {"connectivity": np.ones((1, 1))},
         {"connectivity": np.full((2, 2), np.nan)},
         {"connectivity": np.ones((2, 2)), "distances": np.ones((3, 3))},
         {"connectivity": np.ones((2, 2)), "labels": ("a",)},
@@ -212,6 +214,11 @@ def test_layers_differ_in_wiring_constraint_and_size() -> None:
     assert set(network.distances()) == {"layers.0", "layers.1", "layers.3"}
 
 
+def test_inputs_of_another_width_are_refused() -> None:
+    with pytest.raises(ConnectomeError, match="inputs of shape"):
+        ConnectomeConstrainedNetwork(5, 2, [LayerConfig(connectome())])(torch.ones(3, 4))
+
+
 def test_ten_units_cannot_lie_in_twelve_regions_unless_told() -> None:
     with pytest.raises(ConnectomeError, match="cannot be dealt out"):
         ConnectomeConstrainedNetwork(4, 2, [LayerConfig(placed(), units=10)])
@@ -224,6 +231,8 @@ def test_a_cohort_an_array_and_a_prior_wire_layers(tmp_path: Path, cohort: Cohor
     network = ConnectomeConstrainedNetwork(4, 2, configs, seed=0)
     masks = [cohort.backbone(), matrix != 0, matrix != 0]
     assert all(torch.equal(layer.mask(), torch.from_numpy(mask)) for layer, mask in zip(network.layers, masks, strict=True))
+    bare = ConnectomeConstrainedNetwork(4, 2, [cohort, sparse.csr_array(matrix), str(tmp_path / "prior.npz")], seed=0)
+    assert torch.equal(bare(torch.ones(1, 4)), network(torch.ones(1, 4)))
     with pytest.raises(ConnectomeError, match="say how they wire"):
         ConnectomeConstrainedNetwork(4, 2, [LayerConfig(make_cohort(signed=True))])
 
@@ -251,6 +260,10 @@ def test_seeds_decide_the_whole_network() -> None:
     [
         ({"layers": []}, "at least one layer"),
         ({"layers": [LayerConfig()]}, "how many units"),
+        ({"layers": LayerConfig(connectome())}, "put it in a list"),
+        ({"layers": [LayerConfig(units=-3)]}, "layer 0 must be a whole number"),
+        ({"in_features": 0}, "in_features must be a whole number"),
+        ({"out_features": 2.5}, "out_features must be a whole number"),
         ({"layers": [LayerConfig(connectome()), LayerConfig(connectome(10))]}, "stand on different regions"),
         ({"layers": [LayerConfig(connectome(), regions=[0, 12])]}, "a region from 0 to 11"),
         ({"activation": "sigmoid"}, "activation is one of"),

@@ -121,6 +121,8 @@ def test_units_in_regions_and_which_hear_the_input() -> None:
         ({"leak": 0}, "leak is a share"),
         ({"spectral_radius": -1.0}, "spectral_radius must be above 0"),
         ({"washout": 1.5}, "washout is a number of steps"),
+        ({"input_size": 0}, "input_size must be a whole number"),
+        ({"input_scaling": -1.0}, "input_scaling must be a finite number"),
         ({"input_units": [20]}, "positions from 0 to 19"),
         ({"input_units": np.zeros(20, bool)}, "one unit at least"),
         ({"connectivity": np.triu(np.ones((20, 20)), 1)}, "without loops"),
@@ -140,6 +142,7 @@ def test_sequences_that_do_not_fit_are_refused() -> None:
         (torch.ones(4, 9, 3), None, "expected inputs of shape"),
         (torch.ones(4, 5, 2), None, "leave none after a washout"),
         (torch.ones(4, 9, 2), torch.ones(20), "initial state"),
+        (torch.ones(4, 9, 2).double(), None, "of the network's type"),
     ):
         with pytest.raises(ConnectomeError, match=message):
             cell(inputs, initial)

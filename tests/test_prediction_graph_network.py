@@ -218,6 +218,7 @@ def refusals(people: Cohort) -> list[tuple[str, object]]:
         ("not fitted", lambda: ConnectomeGNN().predict(people)),
         ("not fitted", lambda: ConnectomeGNN().save("nowhere")),
         ("no option 'width'", lambda: ConnectomeGNN(width=3)),
+        ("no option 'SUBJECT'", lambda: ConnectomeGNN(SUBJECT="mine")),
         ("features of regions are", lambda: ConnectomeGNN(node_features="wealth")),
     ]
 

@@ -336,10 +336,24 @@ def test_bad_requests_are_refused_in_a_sentence(people: Cohort) -> None:
         (lambda: predict(people, "age", by="site", repeats=2, **FAST), "one way"),
         (lambda: predict_age(people, correction="smith", **FAST), "correction"),  # type: ignore[arg-type]
         (lambda: predict(people, "age", groups="clan", **FAST), "clan"),
+        (lambda: predict(people, "age", folds=2.5, **FAST), "folds to be 0 or more, a whole number, got 2.5"),  # type: ignore[arg-type]
+        (lambda: predict(people, "age", RidgeRegression, **FAST), "make an object of it"),  # type: ignore[arg-type]
+        (lambda: predict(people, "age", LinearRegression(), **FAST), "LinearRegression is not made for"),
+        (lambda: predict(people, "age", harmonise="site", **FAST), "ComBat"),  # type: ignore[arg-type]
     ]
     for call, sentence in cases:
         with pytest.raises(ConnectomeError, match=sentence):
             call()
+
+
+@pytest.mark.parametrize("model", ["ridge", "kernel ridge", "cpm"])
+def test_a_class_may_have_as_many_people_as_there_are_folds(people: Cohort, model: str) -> None:
+    """Permuted, all of them may be among those who are predicted, and a training fold has one class."""
+    few = people.take(slice(0, 30))
+    few.phenotypes = few.phenotypes.assign(group=["a"] * 27 + ["b"] * 3)
+    result = classify(few, "group", model, folds=3, n_bootstrap=20, n_permutations=30)
+    row = result.scores[(result.scores["score"] == "auc") & (result.scores["model"] == model)].iloc[0]
+    assert 0 <= row["value"] <= 1 and 0 < row["p"] <= 1
 
 
 def test_splits_are_shared_out_by_class(people: Cohort) -> None:

@@ -161,9 +161,16 @@ def test_refusals(source: Cohort, learned: ConnectomeGNN) -> None:
         fine_tuned(learned, source, "sex")
     with pytest.raises(ConnectomeError, match="at least 3"):
         affected_regions(source, people(2, 0, 3))
+    with pytest.raises(ConnectomeError, match="a rate between 0 and 1"):
+        affected_regions(source, source, fdr=5)
     with pytest.raises(ConnectomeError, match="compared by 'profile'"):
         affected_regions(source, source, measure="identity")
     with pytest.raises(ConnectomeError, match="3 or more folds"):
         transfer(source, source, "age", folds=2)
+    for wrong in ("source", ConnectomeGNN()):
+        with pytest.raises(ConnectomeError, match="a fitted ConnectomeGNN"):
+            transfer(wrong, source, "age")  # type: ignore[arg-type]
+    with pytest.raises(ConnectomeError, match="transfer is of a ConnectomeGNN"):
+        transfer(source, source, "age", model="ridge")  # type: ignore[arg-type]
     with pytest.raises(ConnectomeError, match="bootstrap"):
         transfer(source, source, "age", n_bootstrap=0)

@@ -36,6 +36,8 @@ def as_connectivity(connectivity: Any, what: str = "connectivity") -> sparse.csr
         If it is no matrix of finite numbers, or holds no connection at all.
     """
     given = getattr(connectivity, "connectivity", connectivity)
+    if given.is_complex() if isinstance(given, torch.Tensor) else getattr(getattr(given, "dtype", None), "kind", "") == "c":
+        raise ConnectomeError(f"{what} must be real numbers (out, in), got complex ones")
     if isinstance(given, torch.Tensor):
         given = _from_torch(given.detach().cpu())
     if sparse.issparse(given):
@@ -125,7 +127,10 @@ def _side(given: Any, n_units: int, n_regions: int, side: str) -> NDArray[np.int
         if given != "blocks":
             raise ConnectomeError(f'an assignment of units is "blocks" or arrays of regions, got {given!r}')
         return blocks(n_units, n_regions)
-    array = np.asarray(given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else given)
+    try:
+        array = np.asarray(given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else given)
+    except ValueError as error:
+        raise ConnectomeError("an assignment is one array of regions, or a tuple (receiving, sending) of two") from error
     if array.shape != (n_units,) or array.dtype.kind not in "iu":
         raise ConnectomeError(
             f"the assignment of {side} units must give a region, a whole number, for each of {n_units} units, "

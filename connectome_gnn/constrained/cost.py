@@ -158,35 +158,39 @@ def layers_with_lengths(module: nn.Module, distances: Any = None, coordinates: A
 
 
 def _lengths(layer: Weighted, given: Any, of_places: bool, what: str) -> Tensor:
-    """Length of every stored weight of a layer, of the weight's shape, float64."""
+    """Length of every stored weight of a layer, of the weight's shape, float64; of places no other pair's is computed."""
     shape = (layer.out_features, layer.in_features)
-    regions = layer.assignment if isinstance(layer, ConnectomeLinear) else None
-    between = _euclidean(given, what) if of_places else _array(given, f"distances of {what}")
-    known = layer.region_shape if isinstance(layer, ConnectomeLinear) and regions is not None else None
-    if regions is not None and between.shape == known:
-        between = between[np.ix_(*(side.cpu().numpy() for side in regions))]
-    elif between.shape != shape:
+    constrained = layer if isinstance(layer, ConnectomeLinear) else None
+    known = None if constrained is None or constrained.assignment is None else constrained.region_shape
+    sides = _places(given, what) if of_places else (_array(given, f"distances of {what}"),)
+    size = tuple(map(len, sides)) if of_places else sides[0].shape
+    if constrained is not None and constrained.constraint == "hard":
+        rows, columns = (units.cpu().numpy() for units in constrained.connections())
+    else:
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+    if constrained is not None and constrained.assignment is not None and size == known:
+        receiving, sending = (regions.cpu().numpy() for regions in constrained.assignment)
+        rows, columns = receiving[rows], sending[columns]
+    elif size != shape:
         or_regions = f" or, between regions, {known}" if known is not None else ""
-        raise ConnectomeError(f"{what} needs distances (out, in) of shape {shape}{or_regions}, got {between.shape}")
-    if isinstance(layer, ConnectomeLinear) and layer.constraint == "hard":
-        rows, columns = (side.cpu().numpy() for side in layer.connections())
-        between = between[rows, columns]
+        raise ConnectomeError(f"{what} needs distances (out, in) of shape {shape}{or_regions}, got {size}")
+    between = np.sqrt(((sides[0][rows] - sides[1][columns]) ** 2).sum(-1)) if of_places else sides[0][rows, columns]
     if np.isnan(between).any():
         raise UnknownLength(
             f"{what}: {int(np.isnan(between).sum())} of its connections have no distance (NaN); fill in missing coordinates"
         )
     if not np.isfinite(between).all() or (between < 0).any():
         raise ConnectomeError(f"{what} needs distances that are finite and 0 or more, got {between.min():g} to {between.max():g}")
-    return torch.from_numpy(np.ascontiguousarray(between)).to(layer.weight.device)
+    return torch.from_numpy(between).to(layer.weight.device)
 
 
-def _euclidean(given: Any, what: str) -> NDArray[np.float64]:
-    """(out, in) distances between places, or between the receiving and the sending side's places."""
+def _places(given: Any, what: str) -> tuple[NDArray[np.float64], ...]:
+    """Where receiving and sending units, or their regions, lie, (units, 3) each."""
     sides = given if isinstance(given, tuple) else (given, given)
-    places = [_array(side, f"coordinates of {what}") for side in sides]
+    places = tuple(_array(side, f"coordinates of {what}") for side in sides)
     if len(places) != 2 or places[0].shape[1] != places[1].shape[1]:
         raise ConnectomeError(f"{what} needs coordinates (units, 3) in mm, or a pair of them (receiving, sending)")
-    return np.sqrt(((places[0][:, None] - places[1][None]) ** 2).sum(-1))
+    return places
 
 
 def _array(given: Any, what: str) -> NDArray[np.float64]:

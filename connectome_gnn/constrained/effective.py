@@ -1,10 +1,27 @@
-"""What a layer really computes with, whether or not torch.nn.utils.prune has taken some of it away."""
+"""What a layer really computes with, whether or not torch.nn.utils.prune has taken some of it away; layers that can be copied then."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-__all__ = ["current", "stored"]
+__all__ = ["Copied", "Linear", "current", "stored"]
+
+
+class Copied:
+    """A module that can be copied and handed to other processes after torch's pruning.
+
+    Pruning leaves a computed tensor in the parameter's place, which torch refuses to copy; the copy holds its values until a call computes
+    them anew.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value.detach() if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+
+
+class Linear(Copied, nn.Linear):
+    """torch.nn.Linear that can be copied when it is pruned."""
 
 
 def current(layer: nn.Module, name: str = "weight") -> Tensor:

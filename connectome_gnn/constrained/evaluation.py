@@ -102,11 +102,17 @@ def evaluate_constraints(
     ConnectomeError
         If inputs, targets and the model's answers do not fit together or a target is missing.
     """
+    for name, number, least in (("n_nulls", n_nulls, 1), ("n_lesions", n_lesions, 1), ("n_bootstrap", n_bootstrap, 0), ("seed", seed, 0)):
+        if number < least:
+            raise ConnectomeError(f"expected {name} to be {least} or more, got {number}")
     inputs, targets = _data(data, model)
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
         predicted = _predict(model, inputs)
+        if not np.isfinite(predicted).all():
+            wrong = int((~np.isfinite(predicted.reshape(len(predicted), -1))).any(1).sum())
+            raise ConnectomeError(f"the model's answers to {wrong} of {len(predicted)} cases are NaN or infinite; look at those inputs")
         measure: Score = score or (accuracy if are_classes(targets, int(np.prod(predicted.shape[1:]))) else r2)
         whole = measure(predicted, targets)
         rows: list[dict[str, Any]] = [{"measure": "score", "value": whole, **_interval(measure, predicted, targets, n_bootstrap, seed)}]
@@ -140,7 +146,10 @@ def _data(data: tuple[Any, Any], model: nn.Module) -> tuple[Tensor, NDArray]:
     except (TypeError, ValueError) as error:
         raise ConnectomeError("evaluate_constraints takes data as a pair (inputs, targets)") from error
     own = next(model.parameters(), torch.empty(0))
-    given = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs), dtype=own.dtype)
+    try:
+        given = inputs if isinstance(inputs, Tensor) else torch.tensor(np.asarray(inputs), dtype=own.dtype)
+    except (TypeError, ValueError) as error:
+        raise ConnectomeError(f"inputs must be numbers (N, ...): {error}") from error
     return given.to(own.device), read_values(targets, len(given))
 
 

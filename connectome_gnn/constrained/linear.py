@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from connectome_gnn.constrained.connectivity import as_connectivity, units_of_regions, wire_units
-from connectome_gnn.constrained.effective import current
+from connectome_gnn.constrained.effective import Copied, current
 from connectome_gnn.constrained.sparse_product import sparse_is_faster, sparse_product
 from connectome_gnn.errors import ConnectomeError
 
@@ -24,7 +24,7 @@ Initialise = Literal["uniform", "scaled", "connectome"]
 Compute = Literal["auto", "sparse", "dense"]
 
 
-class ConnectomeLinear(nn.Module):
+class ConnectomeLinear(Copied, nn.Module):
     """A linear layer whose weights follow a connectome: y = W x + b, W (out_features, in_features), row i what unit i receives.
 
     Parameters
@@ -273,6 +273,8 @@ class ConnectomeLinear(nn.Module):
     def _checked(self, inputs: Tensor) -> Tensor:
         if inputs.shape[-1:] != (self.in_features,):
             raise ConnectomeError(f"expected inputs of shape (..., {self.in_features}), the sending units, got {tuple(inputs.shape)}")
+        if inputs.dtype != self.weight.dtype and not torch.is_autocast_enabled(inputs.device.type):
+            raise ConnectomeError(f"expected inputs of the layer's type, {self.weight.dtype}, got {inputs.dtype}; convert one with .to()")
         return inputs
 
     def _bias(self) -> Tensor | None:
@@ -328,10 +330,6 @@ class ConnectomeLinear(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._index()  # the state brings its own connections
 
-    def __getstate__(self) -> dict[str, Any]:
-        # torch's pruning leaves a computed tensor in place of the parameter, which cannot be copied; a call computes it anew.
-        return {name: value.detach() if isinstance(value, Tensor) else value for name, value in self.__dict__.items()}
-
 
 def dale_signs(n_units: int, inhibitory: float = 0.2, seed: int = 0) -> NDArray[np.float64]:
     """Signs of sending units for Dale's law, (n_units,): -1 for a share of them, drawn at random, +1 for the others.
@@ -355,7 +353,10 @@ def dale_signs(n_units: int, inhibitory: float = 0.2, seed: int = 0) -> NDArray[
 
 
 def _unit_signs(signs: ArrayLike, n_units: int, n_regions: int, regions: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    array = np.asarray(signs.detach().double().cpu().numpy() if isinstance(signs, Tensor) else signs, dtype=np.float64)
+    try:
+        array = np.array(signs.detach().double().cpu() if isinstance(signs, Tensor) else signs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConnectomeError(f"signs must be +1 or -1 for each of {n_units} sending units (or their regions): {error}") from error
     if regions is not None and array.shape == (n_regions,) and n_units != n_regions:
         array = array[regions]
     if array.shape != (n_units,) or not np.isin(array, (-1, 1)).all():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.constrained.connectivity import blocks
+from connectome_gnn.constrained.effective import Linear
 from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise, dale_signs
 from connectome_gnn.constrained.wiring import Wiring, structural
 from connectome_gnn.errors import ConnectomeError
@@ -63,8 +64,8 @@ class ConnectomeConstrainedNetwork(nn.Module):
     Parameters
     ----------
     in_features, out_features : numbers that come in, and outputs (class scores, or regression targets).
-    layers : one :class:`LayerConfig` a layer, in the order of computation. Layer k goes from the units of layer k - 1 to its own; the first
-        from its own units, onto which the input is projected.
+    layers : one :class:`LayerConfig` a layer, or only its ``wiring``, in the order of computation. Layer k goes from the units of
+        layer k - 1 to its own; the first from its own units, onto which the input is projected.
     activation : after the projection and after every layer: ``"relu"``, ``"tanh"``, ``"gelu"`` or ``"identity"``.
     dropout : share of units silenced in training after every layer.
     project : False when inputs already are activity of the first layer's units (in_features of them).
@@ -93,7 +94,7 @@ class ConnectomeConstrainedNetwork(nn.Module):
         self,
         in_features: int,
         out_features: int,
-        layers: Sequence[LayerConfig],
+        layers: Sequence[Any],
         *,
         activation: Activation = "relu",
         dropout: float = 0.0,
@@ -107,21 +108,26 @@ class ConnectomeConstrainedNetwork(nn.Module):
             raise ConnectomeError(f"dropout is a share of units, 0 to below 1, got {dropout}")
         if not layers:
             raise ConnectomeError("a network needs at least one layer; give a LayerConfig for each")
+        if isinstance(layers, LayerConfig):
+            raise ConnectomeError("layers must be a sequence with a LayerConfig for each layer, got one LayerConfig; put it in a list")
+        for name, number in (("in_features", in_features), ("out_features", out_features)):
+            _check_number(name, number)
         self.in_features, self.out_features = int(in_features), int(out_features)
         self.activation, self.dropout, self.project, self.seed = activation, float(dropout), bool(project), seed
-        self.configs = [_filled(config, number) for number, config in enumerate(layers)]
+        given = [config if isinstance(config, LayerConfig) else LayerConfig(config) for config in layers]
+        self.configs = [_filled(config, number) for number, config in enumerate(given)]
         self.wirings: list[Wiring | None] = [config.wiring for config in self.configs]
         _check_regions(self.wirings)
         first, last = int(self.configs[0].units or 0), int(self.configs[-1].units or 0)
         if not project and self.in_features != first:
             raise ConnectomeError(f"without a projection the input must be the {first} units of the first layer, got {in_features}")
-        self.input = nn.Linear(self.in_features, first) if project else None
+        self.input = Linear(self.in_features, first) if project else None
         built: list[nn.Module] = []
         for number, config in enumerate(self.configs):
             before = self.configs[max(number - 1, 0)]
             built.append(_layer(config, before, None if seed is None else seed + number + 1))
         self.layers = nn.ModuleList(built)
-        self.head = nn.Linear(last, self.out_features)
+        self.head = Linear(last, self.out_features)
         self.active, self.drop = ACTIVATIONS[activation](), nn.Dropout(self.dropout)
         if seed is not None:
             for number, layer in enumerate(part for part in self.modules() if isinstance(part, nn.Linear)):
@@ -187,6 +193,8 @@ class ConnectomeConstrainedNetwork(nn.Module):
 
     def units(self, inputs: Tensor) -> list[Tensor]:
         """Activity of the units of every layer, (..., units) each."""
+        if inputs.shape[-1:] != (self.in_features,):
+            raise ConnectomeError(f"expected inputs of shape (..., {self.in_features}), got {tuple(inputs.shape)}")
         active = inputs if self.input is None else self.active(self.input(inputs))
         activity = []
         for layer in self.layers:
@@ -219,11 +227,16 @@ class ConnectomeConstrainedNetwork(nn.Module):
     def neighbours(self) -> list[tuple[nn.Linear, NDArray | None, NDArray | None]]:
         """The unconstrained layers, with the region of every receiving and every sending unit where units lie in regions."""
         places = [config.regions for config in self.configs]
-        found = [] if self.input is None else [(self.input, places[0], None)]
+        found: list[tuple[nn.Linear, NDArray | None, NDArray | None]] = [] if self.input is None else [(self.input, places[0], None)]
         for number, layer in enumerate(self.layers):
             if isinstance(layer, nn.Linear):
                 found.append((layer, places[number], places[max(number - 1, 0)]))
         return [*found, (self.head, None, places[-1])]
+
+
+def _check_number(what: str, number: Any) -> None:
+    if not isinstance(number, (int, np.integer)) or number < 1:
+        raise ConnectomeError(f"{what} must be a whole number, 1 or more, got {number!r}")
 
 
 def _wiring(source: Any) -> Wiring | None:
@@ -237,6 +250,8 @@ def _wiring(source: Any) -> Wiring | None:
 def _filled(config: LayerConfig, number: int) -> LayerConfig:
     """A layer's configuration with its wiring, its number of units and, where they lie in regions, the region of each."""
     wiring = _wiring(config.wiring)
+    if config.units is not None:
+        _check_number(f"the number of units of layer {number}", config.units)
     if wiring is None:
         if config.units is None:
             raise ConnectomeError(f"layer {number} is not constrained, so it must say how many units it has")
@@ -262,7 +277,7 @@ def _check_regions(wirings: Sequence[Wiring | None]) -> None:
 def _layer(config: LayerConfig, before: LayerConfig, seed: int | None) -> nn.Module:
     units, sending = int(config.units or 0), int(before.units or 0)
     if config.wiring is None:
-        return nn.Linear(sending, units, bias=config.bias)
+        return Linear(sending, units, bias=config.bias)
     n_regions = config.wiring.n_regions
     # After an unconstrained layer, units lie in blocks of this layer's regions.
     places = blocks(sending, n_regions) if before.regions is None else before.regions

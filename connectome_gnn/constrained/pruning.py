@@ -85,6 +85,9 @@ def prune_by_wiring_cost(
     Every layer gets a mask named ``weight_mask`` as any method of torch.nn.utils.prune gives it, so that ``prune.is_pruned``,
     ``prune.remove`` and further pruning work; the mask of a hard layer is (connections,), as its weight is. Of equal costs the first
     connection goes first.
+
+    Copies of our layers and networks keep their masks. A plain torch layer of a module of your own can be copied before it is called or
+    after a call under ``torch.no_grad()``, as after any pruning by torch: a call puts a computed tensor in the weight's place.
     """
     if not 0 <= fraction <= 1:
         raise ConnectomeError(f"the fraction to prune is a share between 0 and 1, got {fraction}")
@@ -119,8 +122,11 @@ def _shares(schedule: int | Sequence[float] | None) -> list[float]:
         if schedule < 1:
             raise ConnectomeError(f"a schedule takes 1 step or more, got {schedule}")
         return [1 - (1 - (step + 1) / schedule) ** 3 for step in range(schedule)]
-    shares = [float(share) for share in schedule]
-    if not shares or shares[-1] != 1 or shares[0] < 0 or any(later < sooner for sooner, later in pairwise(shares)):
+    try:
+        shares = [float(share) for share in schedule]
+    except (TypeError, ValueError) as error:
+        raise ConnectomeError(f"a schedule is a number of steps or a sequence of shares, got {schedule!r}") from error
+    if not shares or shares[-1] != 1 or not shares[0] >= 0 or not all(later >= sooner for sooner, later in pairwise(shares)):
         raise ConnectomeError(f"a schedule of shares must rise from 0 or more to 1, got {shares}")
     return shares
 

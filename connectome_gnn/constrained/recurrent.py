@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import ArpackError, eigs
 from torch import Tensor, nn
 
+from connectome_gnn.constrained.effective import Copied
 from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise
 from connectome_gnn.errors import ConnectomeError
 
@@ -23,7 +24,7 @@ DENSE_UNITS = 400
 LEAST_RADIUS = 1e-9
 
 
-class ConnectomeRecurrent(nn.Module):
+class ConnectomeRecurrent(Copied, nn.Module):
     """Units wired by a connectome that go on from step to step: h' = (1 - leak) h + leak tanh(W h + V u + b).
 
     A reservoir (echo state network; Jaeger 2001) keeps W, V and b as they start, so that only what reads its states is trained; otherwise
@@ -91,6 +92,10 @@ class ConnectomeRecurrent(nn.Module):
             raise ConnectomeError(f"spectral_radius must be above 0, or None to leave the weights as they are, got {spectral_radius}")
         if not isinstance(washout, (int, np.integer)) or washout < 0:
             raise ConnectomeError(f"washout is a number of steps, 0 or more, got {washout!r}")
+        if not isinstance(input_size, (int, np.integer)) or input_size < 1:
+            raise ConnectomeError(f"input_size must be a whole number, 1 or more, got {input_size!r}")
+        if not (math.isfinite(input_scaling) and input_scaling >= 0):
+            raise ConnectomeError(f"input_scaling must be a finite number, 0 or more, got {input_scaling}")
         self.input_size, self.units, self.trainable = int(input_size), int(units), bool(trainable)
         self.radius, self.leak, self.input_scaling, self.washout = spectral_radius, float(leak), float(input_scaling), int(washout)
         self.recurrent = ConnectomeLinear(
@@ -152,6 +157,8 @@ class ConnectomeRecurrent(nn.Module):
             raise ConnectomeError(f"sequences of {inputs.shape[1]} steps leave none after a washout of {self.washout}")
         if initial is not None and initial.shape != (inputs.shape[0], self.units):
             raise ConnectomeError(f"expected an initial state of shape {(inputs.shape[0], self.units)}, got {tuple(initial.shape)}")
+        if inputs.dtype != self.input_weight.dtype and not torch.is_autocast_enabled(inputs.device.type):
+            raise ConnectomeError(f"expected inputs of the network's type, {self.input_weight.dtype}, got {inputs.dtype}; use .to()")
         driven = inputs @ (self.input_weight * self.input_mask).t()
         state = driven.new_zeros(inputs.shape[0], self.units) if initial is None else initial
         step = self.recurrent.prepared()

@@ -110,7 +110,7 @@ def train_constrained(
 def _inputs(network: ConnectomeConstrainedNetwork, inputs: Any) -> Tensor:
     kind = stored(network.head).dtype
     try:
-        values = inputs.detach().cpu().to(kind) if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs), dtype=kind)
+        values = inputs.detach().cpu().to(kind) if isinstance(inputs, Tensor) else torch.tensor(np.asarray(inputs), dtype=kind)
     except (TypeError, ValueError) as error:
         raise ConnectomeError(f"inputs must be numbers (N, {network.in_features}): {error}") from error
     if values.ndim != 2 or values.shape[1] != network.in_features:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from connectome_gnn.atlas import Atlas
 from connectome_gnn.cohort import Cohort
@@ -42,6 +43,8 @@ class Wiring:
         connectivity = np.array(self.connectivity, dtype=np.float64)
         if connectivity.ndim != 2 or connectivity.shape[0] != connectivity.shape[1]:
             raise ConnectomeError(f"a wiring needs a square connectivity (regions, regions), got shape {connectivity.shape}")
+        if len(connectivity) < 2:
+            raise ConnectomeError(f"a wiring connects two regions or more, got a connectivity of shape {connectivity.shape}")
         if not np.isfinite(connectivity).all():
             raise ConnectomeError(f"the connectivity of {self.name} must be finite, it holds NaN or infinity; set absent connections to 0")
         object.__setattr__(self, "connectivity", connectivity)
@@ -246,7 +249,7 @@ def _as_wiring(source: Any) -> Wiring:
     if isinstance(source, (str, Path)):
         return read_prior(source)
     try:
-        array = np.asarray(source, dtype=np.float64)
+        array = np.asarray(source.toarray() if sparse.issparse(source) else source, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ConnectomeError(f"expected a cohort, a wiring, an (R, R) array or a path, got {type(source).__name__}: {error}") from error
     return _symmetric(Wiring(array))

@@ -43,7 +43,7 @@ def affected_regions(
     Raises
     ------
     ConnectomeError
-        If the cohorts are on other regions or measures, an edge is NaN, or a side has fewer than three people.
+        If the cohorts are on other regions or measures, an edge is NaN, a side has fewer than three people, or ``fdr`` is no rate.
 
     References
     ----------
@@ -53,6 +53,8 @@ def affected_regions(
         known_features(measure)
         if measure in BUILT_IN:
             raise ConnectomeError(f"regions are compared by 'profile' or by a topology measure of regions, got {measure!r}")
+    if not 0 <= fdr <= 1:
+        raise ConnectomeError(f"fdr is a rate between 0 and 1, got {fdr}")
     if source.signed != target.signed:
         raise ConnectomeError(f"expected two cohorts of one measure, got {source.measure} and {target.measure}")
     order = check_regions(target.atlas.labels, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,15 @@ def new_model(model: str | Predictor, task: Task, seed: int = 0) -> Any:
                 f"no model {model!r} for {task}; the models are {listed(known, 10)}, or an object of your own with fit and predict"
             )
         return known[model](seed=seed)
-    if not (callable(getattr(model, "fit", None)) and callable(getattr(model, "predict", None))):
+    if isinstance(model, type) or not (callable(getattr(model, "fit", None)) and callable(getattr(model, "predict", None))):
+        came = f"the class {model.__name__}; make an object of it" if isinstance(model, type) else type(model).__name__
+        raise ConnectomeError(f"expected a model's name or an object with fit(cohort, target) and predict(cohort), got {came}")
+    try:
+        signature(model.fit).bind("cohort", "target", groups=None)
+    except TypeError as error:
         raise ConnectomeError(
-            f"expected a model's name or an object with fit(cohort, target) and predict(cohort), got {type(model).__name__}"
-        )
+            f"a model is fitted as fit(cohort, target, groups=...) to a Cohort, which {type(model).__name__} is not made for: {error}"
+        ) from error
     return deepcopy(model)
 
 

@@ -184,12 +184,17 @@ def permuted_predictions(
     predicted = {name: np.full(shape, np.nan) for name in models}
     for split in splits:
         train, test = adjusted_parts(cohort, split, adjustments)
-        targets = [_as_learned(target.take(order[split.train])) for order in orders]
+        targets = {number: _as_learned(target.take(order[split.train])) for number, order in enumerate(orders)}
+        # Permuted, few people of a class may all be among those who are predicted: then there is one answer only, and nothing to fit.
+        certain = {number: one for number, one in targets.items() if len(one.classes) == 1}
+        fitted_to = {number: one for number, one in targets.items() if number not in certain}
         for name, model in models.items():
             values = None
-            for number, fitted in enumerate(model.fit_each(train, targets, groups=groups)):
+            for number, fitted in zip(fitted_to, model.fit_each(train, list(fitted_to.values()), groups=groups), strict=True):
                 values = fitted.read_as.read(test) if values is None else values
                 predicted[name][number, split.test] = _in_order(fitted.say(values), fitted.classes_, target)
+            for number, one in certain.items():
+                predicted[name][number, split.test] = _in_order(np.ones((len(split.test), 1)), one.classes, target)
             advance()
     return predicted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,10 @@ class ConnectomeGNN:
         training: TrainingConfig = PLAIN,
         **options: Any,
     ) -> None:
-        unknown = [name for name in options if name not in GraphNetworkConfig.__dataclass_fields__]
+        known = [field.name for field in fields(GraphNetworkConfig)]
+        unknown = [name for name in options if name not in known]
         if unknown:
-            raise ConnectomeError(
-                f"ConnectomeGNN has no option {unknown[0]!r}; it has {listed(sorted(GraphNetworkConfig.__dataclass_fields__), 30)}"
-            )
+            raise ConnectomeError(f"ConnectomeGNN has no option {unknown[0]!r}; it has {listed(sorted(known), 30)}")
         if repeats < 1:
             raise ConnectomeError(f"ConnectomeGNN: expected repeats to be at least 1, got {repeats}")
         self.config = GraphNetworkConfig(layer=layer, node_features=known_features(node_features), pooling=pooling, **options)

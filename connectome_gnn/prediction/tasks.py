@@ -197,9 +197,10 @@ class _Options:
     seed: int
 
     def __post_init__(self) -> None:
-        for what in ("n_bootstrap", "n_permutations", "seed"):
-            if getattr(self, what) < 0:
-                raise ConnectomeError(f"expected {what} to be 0 or more, got {getattr(self, what)}")
+        for what in ("folds", "repeats", "n_bootstrap", "n_permutations", "seed"):
+            number = getattr(self, what)
+            if not isinstance(number, (int, np.integer)) or number < 0:
+                raise ConnectomeError(f"expected {what} to be 0 or more, a whole number, got {number!r}")
         self.confounds = (self.confounds,) if isinstance(self.confounds, str) else tuple(self.confounds)
         self.permute_within = self.permute_within or (None if self.by == PERSON else self.by)
 
@@ -225,6 +226,8 @@ class _Options:
             raise ConnectomeError(
                 f"effects of {self.by!r} cannot be learned of the one that is left out; leave it out of confounds, or use folds of people"
             )
+        if self.harmonise is not None and not hasattr(self.harmonise, "transform"):
+            raise ConnectomeError(f"expected harmonise to be an object as ComBat('site', preserve=()), got {self.harmonise!r}")
         found: list[Adjusts] = [] if self.harmonise is None else [self.harmonise]
         if self.confounds:
             found.append(ConfoundRemoval(self.confounds))

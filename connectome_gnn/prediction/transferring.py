@@ -126,6 +126,10 @@ def transfer(
     target's people and from all but one group of them, each group in turn. Learned from four fifths, models differ from each other by
     about what those of other people altogether would. The source's people are taken as they are.
     """
+    if not isinstance(source, (Cohort, ConnectomeGNN)) or (isinstance(source, ConnectomeGNN) and not source.members):
+        raise ConnectomeError(f"expected the source as a cohort or a fitted ConnectomeGNN, got {source!r}")
+    if not isinstance(model, ConnectomeGNN | None):
+        raise ConnectomeError(f"transfer is of a ConnectomeGNN, as model=ConnectomeGNN(epochs=20), got {model!r}")
     if n_bootstrap < 1:
         raise ConnectomeError(f"expected 1 or more bootstrap resamples, got {n_bootstrap}")
     if test is None and folds < 3:
