@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from connectome_gnn.atlas import Atlas
-    from connectome_gnn.attribution import Attribution, attribute, compare_maps, effect_map, trajectory
+    from connectome_gnn.attribution import Attribution, attribute, compare_maps, effect_map, enrichment, trajectory
     from connectome_gnn.cohort import Cohort
     from connectome_gnn.constrained import (
         ConnectomeConstrainedNetwork,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from connectome_gnn.generation.training import TrainingConfig
     from connectome_gnn.harmonisation import ComBat, ConfoundRegression, site_check
     from connectome_gnn.phenotypes import Phenotype, PhenotypeSchema
-    from connectome_gnn.prediction import ConnectomeGNN, classify, predict_age
+    from connectome_gnn.prediction import ConnectomeGNN, affected_regions, classify, predict_age
     from connectome_gnn.readers import convert_cohort, read_cohort, read_ukb_phenotypes
     from connectome_gnn.simulate import simulate_cohort
     from connectome_gnn.writers import write_cohort
@@ -70,12 +70,14 @@ _HOMES = {
     "PrivacyWarning": "errors",
     "Scale": "edges",
     "TrainingConfig": "generation.training",
+    "affected_regions": "prediction",
     "attribute": "attribution",
     "augmentation_study": "evaluation",
     "classify": "prediction",
     "compare_maps": "attribution",
     "convert_cohort": "readers",
     "effect_map": "attribution",
+    "enrichment": "attribution",
     "evaluate": "evaluation",
     "evaluate_constraints": "constrained",
     "noise_ceiling": "evaluation",
@@ -118,12 +120,14 @@ __all__ = [
     "PrivacyWarning",
     "Scale",
     "TrainingConfig",
+    "affected_regions",
     "attribute",
     "augmentation_study",
     "classify",
     "compare_maps",
     "convert_cohort",
     "effect_map",
+    "enrichment",
     "evaluate",
     "evaluate_constraints",
     "noise_ceiling",
