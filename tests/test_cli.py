@@ -558,6 +558,13 @@ def test_generate_gives_the_same_bytes_as_the_model_before_it_was_saved(how, coh
     np.testing.assert_array_equal(direct.weights, Cohort.load(tmp_path / "first").weights)
 
 
+def test_generate_does_not_replace_the_people_it_is_asked_for(model, copy):
+    before = contents(copy)
+    for participants in (copy, copy / "participants.tsv"):
+        refused("generate", model, participants, "--out", copy, "--force", says="--out names the cohort folder of PARTICIPANTS")
+    assert contents(copy) == before
+
+
 def test_generate_takes_a_cohort_folder_of_the_same_atlas(cohort, copy, model, tmp_path):
     run("generate", model, cohort, "--out", tmp_path / "folder", "--seed", 1)
     run("generate", model, cohort / "participants.tsv", "--out", tmp_path / "table", "--seed", 1)

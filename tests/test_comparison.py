@@ -14,7 +14,7 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.comparison import GENERATOR, compare, default_models
 from connectome_gnn.generation.model import ConnectomeModel
-from connectome_gnn.generation.rivals import ALL_RIVALS, RIVALS
+from connectome_gnn.generation.rivals import ALL_RIVALS, RIVALS, Ridge
 from connectome_gnn.simulate import simulate_cohort
 
 
@@ -92,6 +92,13 @@ def test_one_seed_one_answer(everybody, halves):
 def test_what_cannot_be_compared(everybody, halves):
     with pytest.raises(ConnectomeError, match="at least one model"):
         compare(*halves, {})
+    with pytest.raises(ConnectomeError, match="models by name.*got list"):
+        compare(*halves, [Ridge(0)])
+    for model in (Ridge, "ridge", None):
+        with pytest.raises(ConnectomeError, match="model 'b' is to be an object that can be fitted"):
+            compare(*halves, {**models(everybody, 1.0), "b": model})
+    with pytest.raises(ConnectomeError, match="'fast' or 'all'"):
+        default_models(0, rivals=["fast"])
     with pytest.raises(ConnectomeError):
         compare(halves[0], halves[0], models(everybody, 1.0))
 

@@ -205,6 +205,12 @@ class Killed(BaseException):
     """What a test throws in place of SIGKILL."""
 
 
+def test_a_folder_in_place_of_the_record_is_one_sentence(tmp_path):
+    (tmp_path / "checkpoint.json").mkdir()
+    with pytest.raises(ConnectomeError, match="checkpoint.json is a folder, where a checkpoint has a file"):
+        Checkpoint.open(tmp_path, make_cohort(), {})
+
+
 def test_the_decomposition_goes_on_between_readings(tmp_path, monkeypatch):
     cohort = simulate_cohort(640, 12, 5, seed=0)
     space, scores = EdgeSpace.fit(cohort, n_components=20)

@@ -404,3 +404,11 @@ def test_missing_phenotypes():
     np.testing.assert_allclose(expected, expected[:1].repeat(len(table), 0), atol=1e-6)
     np.testing.assert_allclose(expected[0], model.classes.shares @ model.class_scores @ model.space.basis, atol=1e-5)
     assert np.isfinite(model.sample(table, seed=0).weights).all()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"coordinates": "polar"}, {"coordinates": None}, {"flow_components": 0}, {"flow_components": 2.5}, {"config": {"hidden": 8}}]
+)
+def test_settings_that_make_no_sense_are_refused_at_once(wrong):
+    with pytest.raises(ConnectomeError, match="^flow matching"):
+        FlowMatching(0, **wrong)

@@ -397,7 +397,12 @@ def test_a_fit_for_the_mean_alone_knows_nothing_else(tmp_path):
     [
         ({"seed": -1}, "expected seed as a whole number from 0 on, got -1"),
         ({"seed": "a"}, "expected seed as a whole number from 0 on, got 'a'"),
+        ({"seed": 2**63}, "expected seed below two to the power of 63, got 9223372036854775808"),
         ({"n_components": 0}, "expected n_components as a whole number from 1 on, got 0"),
+        ({"messages": "no"}, "expected messages as True or False, got 'no'"),
+        ({"network": {"rank": 4}}, "expected network as a NetworkConfig, or None"),
+        ({"training": "lightning"}, "expected training as a TrainingConfig, got 'lightning'"),
+        ({"sampler": np.array(["auto"])}, "sampler is one of 'auto'"),
     ],
 )
 def test_settings_that_make_no_sense(settings, said):
@@ -453,6 +458,51 @@ def test_samples_and_changes_that_make_no_sense():
         with pytest.raises(ConnectomeError, match=said):
             ask()
     assert len(model.interpolate(cohort, {"age": np.array(50.0)})) == 40
+
+
+@pytest.mark.parametrize("seed", [-1, None, 1.5, "a"])
+def test_seeds_that_are_none_are_refused_wherever_one_is_asked_for(small_model, seed):
+    cohort = small_cohort(20)
+    for ask in (small_model.deviation, lambda cohort, seed: small_model.interpolate(cohort, {"age": [50]}, seed)):
+        with pytest.raises(ConnectomeError, match="expected seed as a whole number from 0 on"):
+            ask(cohort, seed=seed)
+
+
+def test_arguments_of_another_kind_are_a_sentence(small_model):
+    table = plain_table(3)
+    for ask, said in (
+        (lambda: ConnectomeGenerator().fit(table), "expected a Cohort of observed connectomes, got DataFrame"),
+        (lambda: ConnectomeGenerator(nuisance="sex").fit(None), "expected a Cohort of observed connectomes, got NoneType"),
+        (lambda: RIVALS["ridge"]().fit(table), "expected a Cohort of observed connectomes, got DataFrame"),
+        (lambda: small_model.sample(table, counts="no"), "expected counts as True, False, or None"),
+        (lambda: small_model.expected(table, nuisance=table), "fitted without nuisance"),
+        (lambda: small_model.log_prob(small_cohort(20), per=np.array(["edge"])), "per 'person' or per 'edge'"),
+    ):
+        with pytest.raises(ConnectomeError, match=said):
+            ask()
+
+
+@quiet
+def test_a_model_whose_next_fit_fails_is_not_half_of_the_last_one():
+    cohort = small_cohort(40)
+    model = fit_small(cohort, network=None, sampler="copula", nuisance="sex")
+    table = cohort.phenotypes.drop(columns="sex")
+    assert len(model.expected(table)) == 40
+    with pytest.raises(ConnectomeError, match="no phenotype 'sex'"):
+        model.fit(small_cohort(40, phenotypes=table))
+    with pytest.raises(ConnectomeError, match="has not been fitted"):
+        model.expected(cohort.phenotypes)
+
+
+@quiet
+@pytest.mark.parametrize("age", [1e15, -1e30, 1e300])
+def test_numbers_that_no_person_has_lead_to_finite_answers(small_model, age):
+    table = plain_table(4).assign(age=age)
+    cohort = small_cohort(4, phenotypes=table)
+    with np.errstate(all="raise", under="ignore"):
+        weights = small_model.expected(table).weights, small_model.sample(table).weights
+        others = small_model.standard_error(table), small_model.log_prob(cohort), small_model.deviation(cohort).people.to_numpy()
+    assert all(np.isfinite(numbers).all() for numbers in (*weights, *others))
 
 
 @quiet

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from fitted import DESCRIBED, plain_table
 from scipy.stats import ks_2samp, kstest
@@ -310,6 +311,17 @@ def test_changes_that_make_no_sense_are_refused():
     ):
         with pytest.raises((ConnectomeError, Warning), match=message):
             model.interpolate(few, changes)
+
+
+def test_values_to_change_to_come_in_any_column():
+    model, _, test = fitted()
+    few = test.take(slice(0, 2))
+    asked = model.interpolate(few, {"age": [50, 60], "sex": ["F", np.nan]})
+    assert list(asked.phenotypes["sex"].isna()) == [False, True] * 2
+    ages = [50, 60]
+    for values in (pd.Index(ages), pd.Categorical(ages), pd.array(ages), pd.Series(ages), np.array(ages), tuple(ages), range(50, 61, 10)):
+        found = model.interpolate(few, {"age": values, "sex": pd.Series(["F", np.nan], dtype="category")})
+        assert found.weights.tobytes() == asked.weights.tobytes()
 
 
 # --- counts ------------------------------------------------------------------------------------------------------------

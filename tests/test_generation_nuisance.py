@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sites import make_sites, modelled
 
@@ -137,6 +138,8 @@ def test_references_by_kind_and_missing_nuisances() -> None:
         ({"nuisance": "site", "nuisance_reference": {"motion": 1}}, "names 'motion', which is no nuisance"),
         ({"nuisance": "site", "nuisance_reference": "mean"}, "values by nuisance or 'average'"),
         ({"nuisance": "scanner"}, "no phenotype 'scanner'"),
+        ({"nuisance": None}, "different names of phenotypes, got None"),
+        ({"nuisance": "site", "nuisance_reference": pd.Series({"site": "a"})}, "values by nuisance or 'average'"),
     ],
 )
 def test_what_cannot_be_set_is_a_sentence(options: dict[str, Any], sentence: str) -> None:
@@ -149,5 +152,7 @@ def test_what_cannot_be_asked_is_a_sentence() -> None:
     for asked, sentence in {"mean": "expected nuisance as one of", "age": "'age' is no nuisance", "site": "unknown level 'z'"}.items():
         with pytest.raises(ConnectomeError, match=sentence):
             model.expected(table, nuisance=asked if asked == "mean" else {asked: "z"})
+    with pytest.raises(ConnectomeError, match="expected nuisance as one of"):
+        model.sample(table, nuisance=table)  # type: ignore[arg-type]
     with pytest.raises(ConnectomeError, match="fitted without nuisance"):
         plain().expected(table, nuisance="average")

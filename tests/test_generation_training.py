@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import logging
 import warnings
 from dataclasses import dataclass, replace
@@ -264,7 +265,11 @@ def test_half_precision_learns_the_same():
 
 
 def test_what_cannot_be_done_is_one_sentence(monkeypatch):
-    for wrong in ({"engine": "keras"}, {"precision": "8"}, {"logger": "paper"}, {"accelerator": "tpu"}, {"devices": 0}, {"num_nodes": -1}):
+    of_no_kind = [{"devices": value} for value in (0, 1.5, float("nan"), True, "2", None)] + [
+        {"num_nodes": value} for value in (-1, "auto")
+    ]
+    of_no_kind += [{"strategy": None}, {"strategy": ""}, {"progress": "no"}, {"log_folder": 3}]
+    for wrong in ({"engine": "keras"}, {"precision": "8"}, {"logger": "paper"}, {"accelerator": "tpu"}, *of_no_kind):
         with pytest.raises(ConnectomeError, match=f"training: expected {next(iter(wrong))}"):
             TrainingConfig(**wrong)
     with pytest.raises(ConnectomeError, match="plain engine has no devices=2, logger=csv"):
@@ -276,6 +281,25 @@ def test_what_cannot_be_done_is_one_sentence(monkeypatch):
         trained(people(), Recipe(), training=TrainingConfig(accelerator="gpu"))
     with pytest.raises(ConnectomeError, match="logger='wandb' needs a package"):
         trained(people(), Recipe(), training=TrainingConfig(logger="wandb"))
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard", "wandb", "mlflow"])
+def test_every_logger_is_made_with_arguments_that_it_has(monkeypatch, tmp_path, logger):
+    from connectome_gnn.generation import lightning_engine as engine
+
+    known, given = inspect.signature(getattr(engine.known_loggers, engine.LOGGERS[logger])), []
+    monkeypatch.setattr(engine.known_loggers, engine.LOGGERS[logger], lambda **arguments: given.append(known.bind(**arguments).arguments))
+    engine._logger(TrainingConfig(logger=logger, log_folder=tmp_path / "logs"), "network fold 0")
+    assert given[0]["save_dir"] == str(tmp_path / "logs") and "network-fold-0" in given[0].values()
+    assert "kwargs" not in given[0]
+
+
+def test_what_lightning_refuses_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConnectomeError, match="the log folder .*file cannot be made"):
+        trained(people(), Recipe(), training=TrainingConfig(logger="csv", log_folder=tmp_path / "file", accelerator="cpu"))
+    with pytest.raises(ConnectomeError, match="Lightning refuses devices=1, num_nodes=1, strategy='nonsense'"):
+        trained(people(), Recipe(), training=TrainingConfig(strategy="nonsense", accelerator="cpu"))
 
 
 def test_without_lightning_the_plain_loop_trains_and_the_rest_says_what_to_install(monkeypatch):

@@ -261,3 +261,30 @@ def test_devices(monkeypatch):
     assert ConditionalVAE().config is SMALL
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert ConditionalVAE(device="cuda").config is PUBLISHED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: 0} for name in ("ratio", "blocks", "widest", "latent", "epochs")),
+        *({"epochs": value} for value in (1.5, "60", None, True, float("nan"))),
+        *({"dropout": value} for value in (1, -0.1, "half", float("nan"))),
+        *({"learning_rate": value} for value in (0, None, float("inf"))),
+        {"batch_size": 2},
+        {"weight_decay": -1.0},
+        {"edge_layer": "yes"},
+    ],
+)
+def test_a_size_that_makes_no_sense(wrong):
+    with pytest.raises(ConnectomeError, match=f"^VariationalConfig: {next(iter(wrong))} is "):
+        replace(SMALL, **wrong)
+
+
+def test_the_smallest_batch_leaves_no_person_alone():
+    train, _ = cohorts()
+    assert ConditionalVAE(0, config=replace(BRIEF, batch_size=3)).fit(train.take(np.arange(31))).noise_variance > 0
+
+
+def test_a_config_of_another_kind():
+    with pytest.raises(ConnectomeError, match="as a VariationalConfig, got 'small'"):
+        ConditionalVAE(config="small")

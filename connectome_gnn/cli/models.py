@@ -243,6 +243,8 @@ def generate(
 
     if out.resolve() == model.resolve():
         raise typer.BadParameter("--out names the folder of MODEL, which is no cohort's; name another one")
+    if participants.resolve() in (out.resolve(), out.resolve() / "participants.tsv"):
+        raise typer.BadParameter("--out names the cohort folder of PARTICIPANTS, which it would replace; name another one")
     check_target(out, force)
     generator = ConnectomeGenerator.load(model)
     table = read_profiles(participants, generator.asked, generator.atlas)

@@ -72,6 +72,8 @@ class Checkpoint:
         native.check_target(folder, force=True)
         asked = {"format": FORMAT_VERSION, **cohort_digest(cohort), "settings": dict(settings), "versions": _versions()}
         asked = json.loads(json.dumps(asked, default=str))
+        if (folder / RECORD).is_dir():
+            raise ConnectomeError(f"{folder / RECORD} is a folder, where a checkpoint has a file; name another folder for the checkpoint")
         if not (folder / RECORD).exists():
             if not _first_process():
                 return cls(folder)  # which the first process is about to make

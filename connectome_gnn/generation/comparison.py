@@ -97,7 +97,7 @@ def default_models(seed: int = 0, rivals: str = "fast") -> dict[str, Any]:
     from connectome_gnn.generation.rivals import ALL_RIVALS, RIVALS
 
     choices = {"fast": RIVALS, "all": ALL_RIVALS}
-    if rivals not in choices:
+    if not isinstance(rivals, str) or rivals not in choices:
         raise ConnectomeError(f"the rivals to compare with are {' or '.join(map(repr, choices))}, got {rivals!r}")
     return {GENERATOR: ConnectomeGenerator(seed=seed), **{name: rival(seed) for name, rival in choices[rivals].items()}}
 
@@ -136,9 +136,15 @@ def compare(
     Raises
     ------
     ConnectomeError
-        If the first model cannot be fitted to these people, or the two cohorts share people or differ in atlas or measure.
+        If models are not given by name; if the first model cannot be fitted to these people, or the two cohorts share people or differ
+        in atlas or measure.
     """
+    if models is not None and not isinstance(models, Mapping):
+        raise ConnectomeError(f"expected models by name, as {{'ridge': Ridge(0)}}, got {type(models).__name__}")
     models = dict(default_models(seed) if models is None else models)
+    for name, model in models.items():
+        if isinstance(model, type) or not callable(getattr(model, "fit", None)):
+            raise ConnectomeError(f"model {name!r} is to be an object that can be fitted, as Ridge(0), got {model!r}")
     if not models:
         raise ConnectomeError("nothing to compare: give at least one model")
     ours = next(iter(models))

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from connectome_gnn.phenotypes import Encoded, PhenotypeSchema
 
-__all__ = ["AGE_SPLINE", "AGE_SQUARED", "FURTHEST", "SEX_BY_AGE", "TRAITS_BY_AGE", "ProfileFeatures", "age_and_sex"]
+__all__ = ["AGE_SPLINE", "AGE_SQUARED", "BEYOND", "FURTHEST", "SEX_BY_AGE", "TRAITS_BY_AGE", "ProfileFeatures", "age_and_sex"]
 
 AGE_SQUARED, AGE_SPLINE, SEX_BY_AGE, TRAITS_BY_AGE = "age^2", "age spline", "sex x age", "traits x age"
 KNOTS = (0.25, 0.5, 0.75)
 FURTHEST = 8.0
 """Standard deviations that no derived feature goes beyond: products of unusual values run away, and predictions with them."""
+BEYOND = 1e6
+"""Standard deviations at which a phenotype itself is held, so that its square, too, is finite in single precision."""
 
 
 def age_and_sex(schema: PhenotypeSchema) -> tuple[str | None, str | None]:
@@ -89,7 +91,7 @@ class ProfileFeatures:
         return np.array([place < n_linear or band in derived for place, band in enumerate(self.bands)])
 
     def transform(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Encoded profiles as features, (N, F), mean 0 and variance 1 in training people; derived ones clipped at 8."""
+        """Encoded profiles as features, (N, F), mean 0 and variance 1 in training people; derived ones clipped at 8, others at 10^6."""
         values = (self._raw(encoded) - self.mean) / self.scale
         derived = values[:, len(self.schema.columns) :]
         np.clip(derived, -FURTHEST, FURTHEST, out=derived)
@@ -100,7 +102,7 @@ class ProfileFeatures:
         return self.transform(self.schema.encode(table))
 
     def _raw(self, encoded: Encoded) -> NDArray[np.float64]:
-        values = encoded.values
+        values = np.clip(encoded.values, -BEYOND, BEYOND)
         if self.age is None:
             return values
         columns = list(self.schema.columns)

@@ -13,6 +13,7 @@ from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
 from scipy.special import log_ndtr, logsumexp
 from sklearn.covariance import oas
 
+from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.correlation_coordinates import CoordinateCohort, ScaleCoordinates, coordinates_of
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.model import ConnectomeModel
@@ -29,6 +30,7 @@ VALIDATION_FOLDS = 10
 DENSITY_DRAWS = 64
 NEWTON_STEPS = 8
 DEFAULT_CONFIG = FlowConfig()
+COORDINATES = ("scale", "cholesky")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ class FlowMatching(ConnectomeModel):
     Raises
     ------
     ConnectomeError
-        When fitted, if there are no such coordinates, or the people have none.
+        If there are no such coordinates, or ``flow_components`` or ``config`` make no sense; when fitted, if the people have no such
+        coordinates.
 
     References
     ----------
@@ -126,6 +129,12 @@ class FlowMatching(ConnectomeModel):
         n_components: int = 300,
     ) -> None:
         super().__init__(seed, n_components=n_components)
+        if coordinates not in COORDINATES:
+            raise ConnectomeError(f"flow matching: coordinates are {' or '.join(map(repr, COORDINATES))}, got {coordinates!r}")
+        if not isinstance(flow_components, (int, np.integer)) or isinstance(flow_components, bool) or flow_components < 1:
+            raise ConnectomeError(f"flow matching: flow_components is a whole number from 1 on, got {flow_components!r}")
+        if not isinstance(config, FlowConfig):
+            raise ConnectomeError(f"flow matching takes its size as a FlowConfig, got {config!r}")
         self.coordinates_name = coordinates
         self.flow_components = int(flow_components)
         self.config = config

@@ -16,7 +16,7 @@ from connectome_gnn.edges import to_matrices
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.card import described_people, score_interval
 from connectome_gnn.generation.closed_form import TOGETHER, standard_error
-from connectome_gnn.generation.model import BATCH, ConnectomeModel
+from connectome_gnn.generation.model import BATCH, ConnectomeModel, check_is_cohort
 from connectome_gnn.generation.network import ConnectomeNetwork, NetworkConfig, NetworkTask
 from connectome_gnn.generation.network_fit import NETWORK_LABEL, fit_network, network_task
 from connectome_gnn.generation.nuisance import Nuisances, check_nuisance, check_present
@@ -108,11 +108,17 @@ class ConnectomeGenerator(ConnectomeModel):
         nuisance_reference: Mapping[str, Any] | str | None = None,
     ) -> None:
         super().__init__(seed, n_components=n_components)
+        if not isinstance(messages, (bool, np.bool_)):
+            raise ConnectomeError(f"expected messages as True or False, got {messages!r}")
+        if network is not None and not isinstance(network, NetworkConfig):
+            raise ConnectomeError(f"expected network as a NetworkConfig, or None to leave it out, got {network!r}")
+        if not isinstance(training, TrainingConfig):
+            raise ConnectomeError(f"expected training as a TrainingConfig, got {training!r}")
         self.nuisance = check_nuisance(nuisance, nuisance_reference, privacy is not None)
         self.nuisance_reference = nuisance_reference
         if privacy is not None:
             check_private(privacy, network, DEFAULT_NETWORK, n_components != DEFAULT_COMPONENTS)
-        self.messages = messages
+        self.messages = bool(messages)
         self.network = None if privacy is not None and privacy.network_share == 0 else network
         self.members: list[ConnectomeNetwork] = []
         self.gate: NDArray[np.float64] = np.zeros(0)
@@ -145,14 +151,16 @@ class ConnectomeGenerator(ConnectomeModel):
         Raises
         ------
         ConnectomeError
-            If there are fewer than 20 people, no phenotypes, or all people are alike; if the checkpoint belongs to other people or
-            settings; with ``privacy``, if a column's range or levels are not publicly known, or a checkpoint is asked for.
+            If this is no cohort, there are fewer than 20 people, no phenotypes, or all people are alike; if the checkpoint belongs to other
+            people or settings; with ``privacy``, if a column's range or levels are not publicly known, or a checkpoint is asked for.
 
         Warns
         -----
         PhenotypeWarning
             For phenotypes that are constant, mostly missing, or free text; not with ``privacy``, which keeps it to itself.
         """
+        check_is_cohort(cohort)
+        self._fitted = False  # a model whose next fit fails must not go on with half of the last one
         self.held_out = self.nuisances = None
         check_present(self.nuisance, cohort)
         if self.privacy is None:

@@ -8,12 +8,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch import loggers as known_loggers
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from connectome_gnn.errors import ConnectomeError
@@ -35,7 +37,8 @@ def train_with_lightning(course: Course, training: TrainingConfig, advance: Call
     Raises
     ------
     ConnectomeError
-        If a logger's package is missing, or half precision is asked for without a GPU.
+        If a logger's package is missing or its folder cannot be made, Lightning refuses the strategy, or half precision is asked for
+        without a GPU.
     """
     gpu = training.device.type == "cuda"
     if training.precision == "16-mixed" and not gpu:
@@ -47,20 +50,25 @@ def train_with_lightning(course: Course, training: TrainingConfig, advance: Call
         strategy = "ddp" if started else "ddp_spawn"
     module = _Module(course, advance if alone else None, quiet=not training.progress)
     with _quiet(not training.progress):
-        trainer = Trainer(
-            accelerator="gpu" if gpu else "cpu",
-            devices=training.devices,
-            num_nodes=training.num_nodes,
-            strategy=strategy,
-            precision=training.precision,  # type: ignore[arg-type]
-            max_epochs=1,  # one Lightning epoch holds all steps
-            gradient_clip_val=LARGEST_GRADIENT,
-            logger=_logger(training, course.stage),
-            enable_progress_bar=training.progress,
-            enable_model_summary=training.progress,
-            enable_checkpointing=False,  # our own are written at every look
-            use_distributed_sampler=False,
-        )
+        logger = _logger(training, course.stage)
+        try:
+            trainer = Trainer(
+                accelerator="gpu" if gpu else "cpu",
+                devices=training.devices,
+                num_nodes=training.num_nodes,
+                strategy=strategy,
+                precision=training.precision,  # type: ignore[arg-type]
+                max_epochs=1,  # one Lightning epoch holds all steps
+                gradient_clip_val=LARGEST_GRADIENT,
+                logger=logger,
+                enable_progress_bar=training.progress,
+                enable_model_summary=training.progress,
+                enable_checkpointing=False,  # our own are written at every look
+                use_distributed_sampler=False,
+            )
+        except (ValueError, ImportError, MisconfigurationException) as error:
+            asked = f"devices={training.devices}, num_nodes={training.num_nodes}, strategy={strategy!r}"
+            raise ConnectomeError(f"training: Lightning refuses {asked} here ({error})") from error
         trainer.fit(module)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -171,12 +179,16 @@ def _logger(training: TrainingConfig, stage: str) -> Logger | bool:
     """The logger asked for by name, False for none."""
     if training.logger is None:
         return False
+    folder, name = Path(training.log_folder or LOG_FOLDER), stage.replace(" ", "-")
+    named = {"run_name": name} if training.logger == "mlflow" else {"name": name}
     try:
-        made: Logger = getattr(known_loggers, LOGGERS[training.logger])(
-            save_dir=str(training.log_folder or LOG_FOLDER), name=stage.replace(" ", "-")
-        )
+        made: Logger = getattr(known_loggers, LOGGERS[training.logger])(save_dir=str(folder), **named)
     except (ImportError, ModuleNotFoundError) as error:
         raise ConnectomeError(f"training: logger={training.logger!r} needs a package that is not installed ({error})") from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConnectomeError(f"training: the log folder {folder} cannot be made ({error}); name another as log_folder") from error
     return made
 
 

@@ -33,10 +33,12 @@ from connectome_gnn.progress import progress
 from connectome_gnn.slices import slices
 from connectome_gnn.tables import people_table
 
-__all__ = ["ConnectomeModel"]
+__all__ = ["ConnectomeModel", "check_is_cohort"]
 
 BATCH = 256
 MOST_THREADS = 8
+LARGEST_WHOLE = 2**63
+"""Below which torch's generators take seeds."""
 
 
 class ConnectomeModel(ABC):
@@ -76,13 +78,14 @@ class ConnectomeModel(ABC):
         Raises
         ------
         ConnectomeError
-            If there are fewer than 20 people, no phenotypes, or all people are alike.
+            If this is no cohort, there are fewer than 20 people, no phenotypes, or all people are alike.
 
         Warns
         -----
         PhenotypeWarning
             For phenotypes that are constant, mostly missing, or free text.
         """
+        check_is_cohort(cohort)
         self._fitted = False
         with progress(f"Fitting {self.label}") as advance, one_thread(cohort.n_edges <= SMALL):
             stages = Checkpoint.open(checkpoint, cohort, self._settings())
@@ -207,11 +210,13 @@ class ConnectomeModel(ABC):
         Raises
         ------
         ConnectomeError
-            As for :meth:`expected`; if ``n`` is below 1, or ``counts`` are asked of correlations.
+            As for :meth:`expected`; if ``n`` is below 1, the seed or ``counts`` are none, or ``counts`` are asked of correlations.
         """
         if not isinstance(n, (int, np.integer)) or n < 1:
             raise ConnectomeError(f"expected at least one sample a person, got n={n}")
         _check_whole("seed", seed, 0)
+        if counts is not None and not isinstance(counts, (bool, np.bool_)):
+            raise ConnectomeError(f"expected counts as True, False, or None for what training weights are, got {counts!r}")
         self._check_knows_people()
         table, profiles = self._profiles(self._with_nuisance(phenotypes, nuisance))
         if counts and self.signed:
@@ -240,7 +245,7 @@ class ConnectomeModel(ABC):
         """Profiles with nuisances as asked."""
         self._check_fitted()
         if self.nuisances is None:
-            if asked not in (None, "own"):
+            if not (asked is None or (isinstance(asked, str) and asked == "own")):
                 raise ConnectomeError(f"the model was fitted without nuisance, so it cannot set any to {asked!r}; leave nuisance out")
             return phenotypes
         return self.nuisances.set(phenotypes, asked) if isinstance(phenotypes, pd.DataFrame) else phenotypes
@@ -267,7 +272,7 @@ class ConnectomeModel(ABC):
         ConnectomeError
             If the cohort is of another atlas or measure, holds expected connectomes, or its phenotypes cannot be used.
         """
-        if per not in ("person", "edge"):
+        if not isinstance(per, str) or per not in ("person", "edge"):
             raise ConnectomeError(f"log_prob is per 'person' or per 'edge', got per={per!r}")
         profiles = self._observed(cohort)[1]
         if per == "edge":
@@ -293,8 +298,9 @@ class ConnectomeModel(ABC):
         Raises
         ------
         ConnectomeError
-            As for :meth:`log_prob`.
+            As for :meth:`log_prob`; if the seed is none.
         """
+        _check_whole("seed", seed, 0)
         self._check_copula("deviation")
         profiles = self._observed(cohort)[1]
         generator = np.random.default_rng(seed)
@@ -330,13 +336,14 @@ class ConnectomeModel(ABC):
         Raises
         ------
         ConnectomeError
-            As for :meth:`log_prob`; if a phenotype is unknown, or the lists of values differ in length.
+            As for :meth:`log_prob`; if a phenotype is unknown, the lists of values differ in length, or the seed is none.
 
         Warns
         -----
         ExtrapolationWarning
             Where a changed profile lies outside what training people looked like.
         """
+        _check_whole("seed", seed, 0)
         self._check_copula("interpolate")
         observed = self._observed(cohort)[1]
         new_values, k = _changes(changes, self.schema.names)
@@ -365,8 +372,7 @@ class ConnectomeModel(ABC):
     def _observed(self, cohort: Cohort) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Tables of :meth:`_profiles` of people whose connectomes the model can look at."""
         self._check_knows_people()
-        if not isinstance(cohort, Cohort):
-            raise ConnectomeError(f"expected a Cohort of observed connectomes, got {type(cohort).__name__}; open a folder with Cohort.load")
+        check_is_cohort(cohort)
         match = self.atlas.match(cohort.atlas)
         if not match.same:
             raise ConnectomeError(f"cohort {cohort.name!r} is not on the atlas of training cohort {self.cohort_name!r}: {match.describe()}")
@@ -434,6 +440,12 @@ class ConnectomeModel(ABC):
         )
 
 
+def check_is_cohort(cohort: object) -> None:
+    """Raise a ConnectomeError unless this is a cohort."""
+    if not isinstance(cohort, Cohort):
+        raise ConnectomeError(f"expected a Cohort of observed connectomes, got {type(cohort).__name__}; open a folder with Cohort.load")
+
+
 def _row_keys(table: pd.DataFrame) -> list[str]:
     """Columns that tell rows apart or say what a model made of them, which no profile holds."""
     return [column for column in ("sample", "extrapolated") if column in table]
@@ -442,6 +454,8 @@ def _row_keys(table: pd.DataFrame) -> list[str]:
 def _check_whole(name: str, value: Any, least: int) -> None:
     if not isinstance(value, (int, np.integer)) or value < least:
         raise ConnectomeError(f"expected {name} as a whole number from {least} on, got {value!r}")
+    if value >= LARGEST_WHOLE:
+        raise ConnectomeError(f"expected {name} below two to the power of 63, got {value}")
 
 
 def _changes(changes: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[str, list[Any]], int]:
@@ -451,7 +465,7 @@ def _changes(changes: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[s
     unknown = [name for name in changes if name not in names]
     if unknown:
         raise ConnectomeError(f"the model knows no phenotype {unknown[0]!r}; it has {listed(names)}")
-    values = {name: list(np.ravel(v)) if isinstance(v, (list, tuple, np.ndarray, pd.Series, range)) else [v] for name, v in changes.items()}
+    values = {name: _each_of(value) for name, value in changes.items()}
     k = max(map(len, values.values()))
     if k == 0:
         raise ConnectomeError(f"changes to {listed(values)} name no value; give at least one")
@@ -461,3 +475,12 @@ def _changes(changes: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[s
                 f"changes to {name!r} have {len(listed_values)} values, others {k}; give as many for each, or one for all"
             )
     return {name: v * (k // len(v)) for name, v in values.items()}, k
+
+
+def _each_of(value: Any) -> list[Any]:
+    """The values of a list, an array or a column, each as it is; a single value alone."""
+    if isinstance(value, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
+        return list(value)
+    if isinstance(value, (list, tuple, np.ndarray, range)):
+        return list(np.ravel(np.array(value, object)))
+    return [value]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.decoder import MESSAGES, ConnectomeDecoder
 from connectome_gnn.generation.encoder import PhenotypeEncoder
+from connectome_gnn.generation.features import BEYOND
 from connectome_gnn.phenotypes import Encoded
 from connectome_gnn.slices import slices
 
@@ -155,4 +156,4 @@ class ConnectomeNetwork(nn.Module):
 
 def profile_tensors(encoded: Encoded) -> tuple[Tensor, Tensor]:
     """Encoded columns (N, F) float32 and the mask of missing phenotypes (N, P), as the network takes them."""
-    return torch.from_numpy(encoded.values.astype(np.float32)), torch.from_numpy(encoded.missing)
+    return torch.from_numpy(np.clip(encoded.values, -BEYOND, BEYOND).astype(np.float32)), torch.from_numpy(encoded.missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +39,14 @@ def check_nuisance(names: Sequence[str] | str, reference: Mapping[str, Any] | st
         If a name is no text or occurs twice; if the reference is neither ``"average"`` nor values of nuisances; if a differentially private
         model is to average, which would need their joint distribution.
     """
-    found = (names,) if isinstance(names, str) else tuple(names)
+    found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (names,)
     if not all(isinstance(name, str) and name for name in found) or len(set(found)) < len(found):
         raise ConnectomeError(f"expected nuisance as different names of phenotypes, got {names!r}")
     if isinstance(reference, Mapping):
         unknown = [name for name in reference if name not in found]
         if unknown:
             raise ConnectomeError(f"nuisance_reference names {unknown[0]!r}, which is no nuisance; these are {listed(found) or 'none'}")
-    elif reference not in (None, "average"):
+    elif reference is not None and not (isinstance(reference, str) and reference == "average"):
         raise ConnectomeError(f"expected nuisance_reference as values by nuisance or 'average', got {reference!r}")
     if private and reference == "average":
         raise ConnectomeError("a differentially private model does not know which nuisances go together, so it cannot average over them")
@@ -129,7 +129,7 @@ class Nuisances:
             if unknown:
                 raise ConnectomeError(f"{unknown[0]!r} is no nuisance of the model; these are {listed(self.names)}")
             values = self.reference | {p.name: _value(p, way[p.name]) for p in self.phenotypes if p.name in way}
-        elif way not in WAYS:
+        elif not isinstance(way, str) or way not in WAYS:
             raise ConnectomeError(f"expected nuisance as one of {listed(WAYS)} or as values by name, got {way!r}")
         elif way == "own":
             return table

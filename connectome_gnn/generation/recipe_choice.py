@@ -40,7 +40,7 @@ LEAST_JUDGED = 80
 
 def check_sampler(sampler: object) -> None:
     """Raise a ConnectomeError unless this names a way to draw people, or is a recipe."""
-    if not isinstance(sampler, Recipe) and sampler not in SAMPLERS:
+    if not isinstance(sampler, Recipe) and not (isinstance(sampler, str) and sampler in SAMPLERS):
         raise ConnectomeError(f"sampler is one of {', '.join(map(repr, SAMPLERS))}, or a Recipe, got {sampler!r}")
 
 

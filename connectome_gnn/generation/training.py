@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -70,7 +72,7 @@ class TrainingConfig:
     Raises
     ------
     ConnectomeError
-        If a name is unknown, a number is not positive, or the plain engine is asked for what only Lightning has.
+        If a name is unknown, a number is not a whole one from 1 on, or the plain engine is asked for what only Lightning has.
     """
 
     engine: str = "auto"
@@ -88,8 +90,15 @@ class TrainingConfig:
             if getattr(self, name) not in known:
                 raise ConnectomeError(f"training: expected {name} to be one of {', '.join(map(str, known))}, got {getattr(self, name)!r}")
         for name in ("devices", "num_nodes"):
-            if getattr(self, name) < 1:
-                raise ConnectomeError(f"training: expected {name} to be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+                raise ConnectomeError(f"training: expected {name} as a whole number from 1 on, got {value!r}")
+        if not isinstance(self.strategy, str) or not self.strategy:
+            raise ConnectomeError(f"training: expected strategy as 'auto' or Lightning's name for one, got {self.strategy!r}")
+        if not isinstance(self.progress, (bool, np.bool_)):
+            raise ConnectomeError(f"training: expected progress as True or False, got {self.progress!r}")
+        if self.log_folder is not None and not isinstance(self.log_folder, (str, PathLike)):
+            raise ConnectomeError(f"training: expected log_folder as a path, got {self.log_folder!r}")
         if self.engine == "plain" and self.asked:
             raise ConnectomeError(f"training: the plain engine has no {', '.join(self.asked)}; leave engine='auto' or say 'lightning'")
 

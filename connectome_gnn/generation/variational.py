@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log, pi
+from math import inf, log, pi
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,11 @@ class VariationalConfig:
         thirds of all parameters), or the narrower block before it is mapped to the edges at once.
     dropout : share of units dropped after every block in training.
     epochs, batch_size, learning_rate, weight_decay : of AdamW.
+
+    Raises
+    ------
+    ConnectomeError
+        If a value makes no sense; the sentence says which.
     """
 
     ratio: int = 4
@@ -51,6 +56,25 @@ class VariationalConfig:
     batch_size: int = 32
     learning_rate: float = 1e-4
     weight_decay: float = 1e-10
+
+    def __post_init__(self) -> None:
+        for name, least in (("ratio", 1), ("blocks", 1), ("widest", 1), ("latent", 1), ("epochs", 1), ("batch_size", 3)):
+            value = getattr(self, name)
+            if name == "widest" and value is None:
+                continue
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+                raise ConnectomeError(f"VariationalConfig: {name} is a whole number from {least} on, got {value!r}")
+        if not isinstance(self.edge_layer, (bool, np.bool_)):
+            raise ConnectomeError(f"VariationalConfig: edge_layer is True or False, got {self.edge_layer!r}")
+        ranges = (
+            ("dropout", "a share from 0 on and below 1", lambda value: 0 <= value < 1),
+            ("learning_rate", "a number above 0", lambda value: 0 < value < inf),
+            ("weight_decay", "a number from 0 on", lambda value: 0 <= value < inf),
+        )
+        for name, expected, valid in ranges:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float, np.number)) or not valid(value):
+                raise ConnectomeError(f"VariationalConfig: {name} is {expected}, got {value!r}")
 
     def widths(self, n_edges: int) -> tuple[int, ...]:
         """Units of the encoder's layers from the first hidden one to the last, for E edges: 4975, 1243, 310, 128 for 19,900."""
@@ -175,7 +199,7 @@ class ConditionalVAE(ConnectomeModel):
     Raises
     ------
     ConnectomeError
-        If a device is asked for that is not there.
+        If a device is asked for that is not there, or the config is no :class:`VariationalConfig`.
 
     References
     ----------
@@ -188,6 +212,8 @@ class ConditionalVAE(ConnectomeModel):
         super().__init__(seed, n_components=n_components)
         if device not in ("cpu", "cuda"):
             raise ConnectomeError(f"the conditional VAE runs on the device 'cpu' or 'cuda', got {device!r}")
+        if config is not None and not isinstance(config, VariationalConfig):
+            raise ConnectomeError(f"the conditional VAE takes its size as a VariationalConfig, got {config!r}")
         if device == "cuda" and not torch.cuda.is_available():
             raise ConnectomeError("the conditional VAE was asked to run on a GPU, but PyTorch finds none; use device='cpu'")
         self.device = device
