@@ -17,7 +17,7 @@ from connectome_gnn.constrained.effective import Copied, current
 from connectome_gnn.constrained.sparse_product import sparse_is_faster, sparse_product
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["Compute", "ConnectomeLinear", "Constraint", "Initialise", "dale_signs"]
+__all__ = ["Compute", "ConnectomeLinear", "Constraint", "Initialise", "check_number", "dale_signs"]
 
 Constraint = Literal["hard", "soft", "init"]
 Initialise = Literal["uniform", "scaled", "connectome"]
@@ -126,8 +126,7 @@ class ConnectomeLinear(Copied, nn.Module):
         if not (math.isfinite(strength) and strength >= 0):
             raise ConnectomeError(f"the strength of the soft penalty must be a finite number, 0 or more, got {strength}")
         for name, number in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(number, (int, np.integer)) or number < 1:
-                raise ConnectomeError(f"{name} must be a whole number, 1 or more, got {number!r}")
+            check_number(name, number)
         self.in_features, self.out_features = int(in_features), int(out_features)
         self.constraint, self.initialise, self.compute = constraint, initialise, compute
         self.strength, self.graded, self.seed = float(strength), bool(graded), seed
@@ -329,6 +328,12 @@ class ConnectomeLinear(Copied, nn.Module):
                 return
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._index()  # the state brings its own connections
+
+
+def check_number(what: str, number: object) -> None:
+    """Raise a ConnectomeError unless this is a number of units, 1 or more."""
+    if not isinstance(number, (int, np.integer)) or number < 1:
+        raise ConnectomeError(f"{what} must be a whole number, 1 or more, got {number!r}")
 
 
 def dale_signs(n_units: int, inhibitory: float = 0.2, seed: int = 0) -> NDArray[np.float64]:

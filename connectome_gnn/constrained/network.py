@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.constrained.connectivity import blocks
 from connectome_gnn.constrained.effective import Linear
-from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise, dale_signs
+from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise, check_number, dale_signs
 from connectome_gnn.constrained.wiring import Wiring, structural
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.training import PLAIN, TrainingConfig
@@ -111,7 +111,7 @@ class ConnectomeConstrainedNetwork(nn.Module):
         if isinstance(layers, LayerConfig):
             raise ConnectomeError("layers must be a sequence with a LayerConfig for each layer, got one LayerConfig; put it in a list")
         for name, number in (("in_features", in_features), ("out_features", out_features)):
-            _check_number(name, number)
+            check_number(name, number)
         self.in_features, self.out_features = int(in_features), int(out_features)
         self.activation, self.dropout, self.project, self.seed = activation, float(dropout), bool(project), seed
         given = [config if isinstance(config, LayerConfig) else LayerConfig(config) for config in layers]
@@ -234,11 +234,6 @@ class ConnectomeConstrainedNetwork(nn.Module):
         return [*found, (self.head, None, places[-1])]
 
 
-def _check_number(what: str, number: Any) -> None:
-    if not isinstance(number, (int, np.integer)) or number < 1:
-        raise ConnectomeError(f"{what} must be a whole number, 1 or more, got {number!r}")
-
-
 def _wiring(source: Any) -> Wiring | None:
     if source is None or isinstance(source, Wiring):
         return source
@@ -251,7 +246,7 @@ def _filled(config: LayerConfig, number: int) -> LayerConfig:
     """A layer's configuration with its wiring, its number of units and, where they lie in regions, the region of each."""
     wiring = _wiring(config.wiring)
     if config.units is not None:
-        _check_number(f"the number of units of layer {number}", config.units)
+        check_number(f"the number of units of layer {number}", config.units)
     if wiring is None:
         if config.units is None:
             raise ConnectomeError(f"layer {number} is not constrained, so it must say how many units it has")

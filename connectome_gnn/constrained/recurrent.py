@@ -13,7 +13,7 @@ from scipy.sparse.linalg import ArpackError, eigs
 from torch import Tensor, nn
 
 from connectome_gnn.constrained.effective import Copied
-from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise
+from connectome_gnn.constrained.linear import Compute, ConnectomeLinear, Constraint, Initialise, check_number
 from connectome_gnn.errors import ConnectomeError
 
 __all__ = ["ConnectomeRecurrent", "spectral_radius"]
@@ -92,8 +92,7 @@ class ConnectomeRecurrent(Copied, nn.Module):
             raise ConnectomeError(f"spectral_radius must be above 0, or None to leave the weights as they are, got {spectral_radius}")
         if not isinstance(washout, (int, np.integer)) or washout < 0:
             raise ConnectomeError(f"washout is a number of steps, 0 or more, got {washout!r}")
-        if not isinstance(input_size, (int, np.integer)) or input_size < 1:
-            raise ConnectomeError(f"input_size must be a whole number, 1 or more, got {input_size!r}")
+        check_number("input_size", input_size)
         if not (math.isfinite(input_scaling) and input_scaling >= 0):
             raise ConnectomeError(f"input_scaling must be a finite number, 0 or more, got {input_scaling}")
         self.input_size, self.units, self.trainable = int(input_size), int(units), bool(trainable)

@@ -14,7 +14,16 @@ from threadpoolctl import threadpool_limits
 
 from connectome_gnn.splits import draw_folds
 
-__all__ = ["FOLDS", "LEAST_UNITS", "ToldApart", "component_features", "nodal_features", "principal_components", "told_apart"]
+__all__ = [
+    "FOLDS",
+    "LEAST_UNITS",
+    "ToldApart",
+    "component_features",
+    "nodal_features",
+    "number_of_components",
+    "principal_components",
+    "told_apart",
+]
 
 FOLDS = 5
 LEAST_UNITS = 10
@@ -102,7 +111,7 @@ def component_features(values: NDArray[np.float32]) -> Features:
 
     def of(train: NDArray[np.intp], test: NDArray[np.intp], generator: np.random.Generator) -> tuple[NDArray, NDArray]:
         seen = values[train]
-        mean, directions = principal_components(seen, _number_of_components(seen), generator)
+        mean, directions = principal_components(seen, number_of_components(seen), generator)
         return _quadratic(seen, mean, directions), _quadratic(values[test], mean, directions)
 
     return of
@@ -149,7 +158,8 @@ def principal_components(values: NDArray, number: int, generator: np.random.Gene
     return mean, basis @ vectors[:number].T
 
 
-def _number_of_components(values: NDArray) -> int:
+def number_of_components(values: NDArray) -> int:
+    """How many principal components of rows (n, E) a classifier looks at: 30, fewer where there are not 5 rows for each."""
     return max(min(COMPONENTS, len(values) // ROWS_PER_COMPONENT, values.shape[1]), 1)
 
 

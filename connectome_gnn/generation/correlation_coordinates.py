@@ -11,7 +11,7 @@ from connectome_gnn.cohort import Cohort
 from connectome_gnn.edges import to_matrices, to_vectors
 from connectome_gnn.errors import ConnectomeError
 
-__all__ = ["CholeskyCoordinates", "CoordinateCohort", "ScaleCoordinates", "coordinates_of"]
+__all__ = ["CholeskyCoordinates", "CoordinateCohort", "ScaleCoordinates", "check_coordinates", "coordinates_of"]
 
 LEAST_EIGENVALUE = 1e-3
 MOST_REPAIRED = 0.05
@@ -89,6 +89,12 @@ class CoordinateCohort(Cohort):
             yield rows, self.coordinates.forward(values).astype(np.float32)
 
 
+def check_coordinates(name: object) -> None:
+    """Raise a ConnectomeError unless this names coordinates."""
+    if name not in ("scale", "cholesky"):
+        raise ConnectomeError(f"flow matching: coordinates are 'scale' or 'cholesky', got {name!r}")
+
+
 def coordinates_of(cohort: Cohort, name: str) -> ScaleCoordinates | CholeskyCoordinates:
     """The coordinates called ``"scale"`` or ``"cholesky"``, for these training people.
 
@@ -98,8 +104,7 @@ def coordinates_of(cohort: Cohort, name: str) -> ScaleCoordinates | CholeskyCoor
         If the name is another, or Cholesky coordinates are asked for and more than one person in 20 has no positive definite correlation
         matrix (thresholded or partial correlations, fewer time points than regions, weights that are no correlations).
     """
-    if name not in ("scale", "cholesky"):
-        raise ConnectomeError(f"coordinates are 'scale' or 'cholesky', got {name!r}")
+    check_coordinates(name)
     if name == "scale":
         return ScaleCoordinates()
     if not cohort.signed:

@@ -14,10 +14,11 @@ from scipy.special import log_ndtr, logsumexp
 from sklearn.covariance import oas
 
 from connectome_gnn.errors import ConnectomeError
-from connectome_gnn.generation.correlation_coordinates import CoordinateCohort, ScaleCoordinates, coordinates_of
+from connectome_gnn.generation.correlation_coordinates import CoordinateCohort, ScaleCoordinates, check_coordinates, coordinates_of
 from connectome_gnn.generation.edge_space import EdgeSpace
 from connectome_gnn.generation.model import ConnectomeModel
 from connectome_gnn.generation.phenotype_classes import PhenotypeClasses
+from connectome_gnn.generation.settings import check_whole_setting
 from connectome_gnn.generation.training_data import TrainingData
 from connectome_gnn.generation.vector_field import FlowConfig, train_field
 
@@ -30,7 +31,6 @@ VALIDATION_FOLDS = 10
 DENSITY_DRAWS = 64
 NEWTON_STEPS = 8
 DEFAULT_CONFIG = FlowConfig()
-COORDINATES = ("scale", "cholesky")
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,8 @@ class FlowMatching(ConnectomeModel):
         n_components: int = 300,
     ) -> None:
         super().__init__(seed, n_components=n_components)
-        if coordinates not in COORDINATES:
-            raise ConnectomeError(f"flow matching: coordinates are {' or '.join(map(repr, COORDINATES))}, got {coordinates!r}")
-        if not isinstance(flow_components, (int, np.integer)) or isinstance(flow_components, bool) or flow_components < 1:
-            raise ConnectomeError(f"flow matching: flow_components is a whole number from 1 on, got {flow_components!r}")
+        check_coordinates(coordinates)
+        check_whole_setting("flow matching", "flow_components", flow_components, 1)
         if not isinstance(config, FlowConfig):
             raise ConnectomeError(f"flow matching takes its size as a FlowConfig, got {config!r}")
         self.coordinates_name = coordinates

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.decoder import MESSAGES, ConnectomeDecoder
 from connectome_gnn.generation.encoder import PhenotypeEncoder
 from connectome_gnn.generation.features import BEYOND
+from connectome_gnn.generation.settings import check_setting, check_whole_setting
 from connectome_gnn.phenotypes import Encoded
 from connectome_gnn.slices import slices
 
 __all__ = ["ConnectomeNetwork", "NetworkConfig", "NetworkTask", "profile_tensors"]
+
+OF = "NetworkConfig"
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,13 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         for name in ("context_width", "region_width", "rank", "epochs", "max_steps", "patience", "batch_size"):
-            _check(name, getattr(self, name), "a whole number from 1 on", lambda value: _whole(value) and value >= 1)
-        _check("n_layers", self.n_layers, "a whole number from 0 on", lambda value: _whole(value) and value >= 0)
-        _check("learning_rate", self.learning_rate, "a number above 0", lambda value: 0 < value < inf)
-        _check("weight_decay", self.weight_decay, "a number from 0 on", lambda value: 0 <= value < inf)
-        _check("validation", self.validation, "a share of people above 0 and below 1", lambda value: 0 < value < 1)
-        _check("sparse", self.sparse, "True or False", lambda value: isinstance(value, (bool, np.bool_)))
-        _check("messages", self.messages, f"one of {', '.join(map(repr, MESSAGES))}", lambda value: value in MESSAGES)
-
-
-def _check(name: str, value: object, expected: str, valid: Callable[[Any], bool]) -> None:
-    """Raise unless a setting is what was expected."""
-    try:
-        fine = valid(value)
-    except TypeError:  # text, None, a list
-        fine = False
-    if not fine:
-        raise ConnectomeError(f"NetworkConfig: {name} is {expected}, got {value!r}")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            check_whole_setting(OF, name, getattr(self, name), 1)
+        check_whole_setting(OF, "n_layers", self.n_layers, 0)
+        check_setting(OF, "learning_rate", self.learning_rate, "a number above 0", lambda value: 0 < value < inf)
+        check_setting(OF, "weight_decay", self.weight_decay, "a number from 0 on", lambda value: 0 <= value < inf)
+        check_setting(OF, "validation", self.validation, "a share of people above 0 and below 1", lambda value: 0 < value < 1)
+        check_setting(OF, "sparse", self.sparse, "True or False", lambda value: isinstance(value, (bool, np.bool_)))
+        check_setting(OF, "messages", self.messages, f"one of {', '.join(map(repr, MESSAGES))}", lambda value: value in MESSAGES)
 
 
 @dataclass(frozen=True)

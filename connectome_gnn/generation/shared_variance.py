@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from connectome_gnn.evaluation.classifier import number_of_components
+
 __all__ = ["beyond_components", "shared_variance"]
 
-COMPONENTS, ROWS_PER_COMPONENT = 30, 5
 LEAST, MOST = 0.5, 2.0
 """Bounds of what factors' variance is multiplied by."""
 NEAR = 0.03
@@ -59,10 +60,9 @@ def shared_variance(real: NDArray[np.float32], drawn: Callable[[float], NDArray[
 
 
 def beyond_components(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Squared distance (n,) of people (n, E) from their 30 leading principal components, fewer where there are not 5 people for each."""
+    """Squared distance (n,) of people (n, E) from as many of their leading principal components as a classifier looks at."""
     centred = values - values.mean(0)
     gram = (centred @ centred.T).astype(np.float64)
-    number = max(min(COMPONENTS, len(values) // ROWS_PER_COMPONENT), 1)
-    length, vectors = eigh(gram, subset_by_index=(len(values) - number, len(values) - 1))
+    length, vectors = eigh(gram, subset_by_index=(len(values) - number_of_components(values), len(values) - 1))
     beyond: NDArray[np.float64] = np.diag(gram) - (vectors**2) @ length
     return beyond

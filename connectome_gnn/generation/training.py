@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.checkpoint import NO_CHECKPOINT, Checkpoint, digest
+from connectome_gnn.generation.settings import is_whole
 
 __all__ = ["PLAIN", "Course", "Recipe", "TrainingConfig", "take_steps", "train"]
 
@@ -91,7 +92,7 @@ class TrainingConfig:
                 raise ConnectomeError(f"training: expected {name} to be one of {', '.join(map(str, known))}, got {getattr(self, name)!r}")
         for name in ("devices", "num_nodes"):
             value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ConnectomeError(f"training: expected {name} as a whole number from 1 on, got {value!r}")
         if not isinstance(self.strategy, str) or not self.strategy:
             raise ConnectomeError(f"training: expected strategy as 'auto' or Lightning's name for one, got {self.strategy!r}")

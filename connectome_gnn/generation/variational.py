@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from connectome_gnn.cohort import Cohort
 from connectome_gnn.errors import ConnectomeError
 from connectome_gnn.generation.model import ConnectomeModel
+from connectome_gnn.generation.settings import check_setting, check_whole_setting
 from connectome_gnn.generation.training_data import TrainingData
 
 __all__ = ["PUBLISHED", "SMALL", "ConditionalVAE", "VariationalConfig", "VariationalNetwork"]
 
+OF = "VariationalConfig"
 EXPECTED_DRAWS = 64
 BOUND_DRAWS = 500
 BATCH = 128
@@ -58,23 +60,18 @@ class VariationalConfig:
     weight_decay: float = 1e-10
 
     def __post_init__(self) -> None:
-        for name, least in (("ratio", 1), ("blocks", 1), ("widest", 1), ("latent", 1), ("epochs", 1), ("batch_size", 3)):
-            value = getattr(self, name)
-            if name == "widest" and value is None:
-                continue
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-                raise ConnectomeError(f"VariationalConfig: {name} is a whole number from {least} on, got {value!r}")
-        if not isinstance(self.edge_layer, (bool, np.bool_)):
-            raise ConnectomeError(f"VariationalConfig: edge_layer is True or False, got {self.edge_layer!r}")
-        ranges = (
-            ("dropout", "a share from 0 on and below 1", lambda value: 0 <= value < 1),
-            ("learning_rate", "a number above 0", lambda value: 0 < value < inf),
-            ("weight_decay", "a number from 0 on", lambda value: 0 <= value < inf),
-        )
-        for name, expected, valid in ranges:
-            value = getattr(self, name)
-            if not isinstance(value, (int, float, np.number)) or not valid(value):
-                raise ConnectomeError(f"VariationalConfig: {name} is {expected}, got {value!r}")
+        sizes = {"ratio": 1, "blocks": 1, "widest": 1, "latent": 1, "epochs": 1, "batch_size": 3}
+        for name, least in sizes.items():
+            if name != "widest" or self.widest is not None:
+                check_whole_setting(OF, name, getattr(self, name), least)
+        check_setting(OF, "edge_layer", self.edge_layer, "True or False", lambda value: isinstance(value, (bool, np.bool_)))
+        number = (int, float, np.number)
+        for name, expected, valid in (
+            ("dropout", "a share from 0 on and below 1", lambda value: isinstance(value, number) and 0 <= value < 1),
+            ("learning_rate", "a number above 0", lambda value: isinstance(value, number) and 0 < value < inf),
+            ("weight_decay", "a number from 0 on", lambda value: isinstance(value, number) and 0 <= value < inf),
+        ):
+            check_setting(OF, name, getattr(self, name), expected, valid)
 
     def widths(self, n_edges: int) -> tuple[int, ...]:
         """Units of the encoder's layers from the first hidden one to the last, for E edges: 4975, 1243, 310, 128 for 19,900."""

@@ -51,12 +51,12 @@ def set_apart(place: Place) -> tuple[Path, ...]:
             likely += files
     if not strangers or not (likely or below(place)):
         return ()
-    names = [path.name for path in likely]
+    around = _around([path.name for path in likely]) if len(likely) > 1 else ("", "")
     widths = {_width(path) for path in _some(likely) if suffix_of(path) in TEXT and not is_edge_list(path)}
     apart: list[Path] = []
     for files, kinds in strangers:
-        marked = len(names) > 1 and ("prose" in kinds or _around(names)[0] != "")
-        if marked and any(_fits(path.name, names) for path in files):
+        marked = len(likely) > 1 and ("prose" in kinds or around[0] != "")
+        if marked and any(_fits(path.name, around) for path in files):
             continue
         if "table" in kinds and widths & {_width(path) for path in _some(files)}:
             continue
@@ -89,9 +89,11 @@ def nothing_in(place: Place, endings: Sequence[str], expected: str) -> Connectom
 def advised(error: ConnectomeError, path: Path, files: Sequence[Path], place: Place) -> ConnectomeError:
     """The error of a file of a folder; where it is named unlike the others, with a pattern that names these and not it."""
     others = [file.name for file in files if file != path]
-    if not place.is_folder or len(others) < 2 or _fits(path.name, others):
+    if not place.is_folder or len(others) < 2:
         return error
     start, end = _around(others)
+    if _fits(path.name, (start, end)):
+        return error
     return ConnectomeError(f"{error}; if it is no person's, name the people's files by a pattern (--pattern '{start}{PLACEHOLDER}{end}')")
 
 
@@ -124,6 +126,5 @@ def _around(names: Sequence[str]) -> tuple[str, str]:
     return start, re.sub(r"^[^\W_]+", "", end[::-1])
 
 
-def _fits(name: str, names: Sequence[str]) -> bool:
-    start, end = _around(names)
-    return name.startswith(start) and name.endswith(end)
+def _fits(name: str, around: tuple[str, str]) -> bool:
+    return name.startswith(around[0]) and name.endswith(around[1])
